@@ -635,17 +635,16 @@ fn who_takes_nothing_for_too_long_is_cut_off_and_keeps_its_seat() {
     let options = LaneOptions::new("lane").attachments(1).slow_consumer(SlowConsumer::Evict { after });
     let (mut producer, _server, address) = lane_of(options);
     let (mut stuck, mut other) = (join(&address), join(&address));
-    let mut sent = 0;
-    let begin = Instant::now();
-    while begin.elapsed() < 10 * after {
-        producer.send_with_fds(&u64::to_le_bytes(sent), &[marked(sent, 0).as_fd()]).unwrap();
-        take_mark(&mut other, [sent, 0]);
-        sent += 1;
-        if sent == 100 {
-            break;
-        }
+    let (sent, begin, mut waits) = (100, Instant::now(), 0);
+    for number in 0..sent {
+        let fd = marked(number, 0);
+        let called = Instant::now();
+        producer.send_with_fds_timeout(&u64::to_le_bytes(number), &[fd.as_fd()], DEADLINE).unwrap();
+        waits += usize::from(called.elapsed() >= after);
+        take_mark(&mut other, [number, 0]);
     }
-    assert!(sent == 100 && begin.elapsed() >= after);
+    // Once, and now and then for want of a processor.
+    assert!(begin.elapsed() >= after && waits < (100 - QUEUE) / 2, "{waits} waits of {after:?}");
     assert_eq!(producer.consumer_count(), 2, "it keeps its seat");
     // What was sent to it is there, and then it is told.
     let mut outcomes = Vec::new();
@@ -663,6 +662,11 @@ fn who_takes_nothing_for_too_long_is_cut_off_and_keeps_its_seat() {
 /// A consumer takes an eighth of its queue again and again, in less time than it has, and all of it in more.
 #[test]
 fn who_takes_some_is_not_cut_off() {
+    wait_until("it has all of it, eighth by eighth", takes_eighth_by_eighth);
+}
+
+/// Whether it was not cut off. A busy machine may keep it from taking in time; otherwise it must not be.
+fn takes_eighth_by_eighth() -> bool {
     let after = Duration::from_secs(1);
     let options = LaneOptions::new("lane").attachments(1).slow_consumer(SlowConsumer::Evict { after });
     let (mut producer, _server, address) = lane_of(options);
@@ -673,12 +677,21 @@ fn who_takes_some_is_not_cut_off() {
         producer.send_with_fds(b"last", &[marked(1, 0).as_fd()]).unwrap();
         producer
     });
-    for eighth in 1..=8 {
-        (0..QUEUE / 8).for_each(|_| assert_eq!(consumer.receive().unwrap().unwrap().take_fds().unwrap().len(), 1));
+    let mut taken = Instant::now();
+    let mut takes = || {
+        let outcome = consumer.receive().unwrap().unwrap().take_fds().map(|fds| fds.len());
+        let pause = std::mem::replace(&mut taken, Instant::now()).elapsed();
+        assert!(outcome == Ok(1) || pause >= after, "{outcome:?} after {pause:?}");
+        outcome.is_ok()
+    };
+    let took_all = (1..=8).all(|eighth| {
+        let has = (0..QUEUE / 8).all(|_| takes());
         wait_until("it is time to go on", || begin.elapsed() > eighth * after * 3 / 10);
-    }
-    take_mark(&mut consumer, [1, 0]);
+        has
+    });
+    let took_last = takes();
     drop(sender.join().unwrap());
+    took_all && took_last
 }
 
 #[test]

@@ -527,7 +527,7 @@ fn tasks_that_outlive_their_worker_can_still_be_done() {
 #[test]
 fn an_evicted_worker_gets_nothing_more_and_another_one_gets_all_of_it() {
     let address = unique_address();
-    let options = options().evict_after(Duration::from_secs(1));
+    let options = options().evict_after(Duration::from_secs(3));
     let mut distributor = options.listen(address.as_str()).unwrap();
     let mut slow = Worker::connect(address.as_str()).unwrap();
     (0..5).for_each(|number| send(&mut distributor, number));

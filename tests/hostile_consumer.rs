@@ -273,7 +273,7 @@ fn whoever_dawdles_is_refused_at_the_deadline() {
     if plays_a_role() {
         return;
     }
-    let hosting = Hosting { deadline: Duration::from_millis(150), ..Hosting::default() };
+    let hosting = Hosting { deadline: Duration::from_secs(3), ..Hosting::default() };
     let mut stage = Stage::new("whoever_dawdles_is_refused_at_the_deadline", hosting);
     let silent = Wire::connect(&stage.address);
     let undecided = Invited::knock(&stage.address);

@@ -41,7 +41,8 @@ fn a_flood_of_questions_is_answered_ten_times_a_second_and_costs_nobody_else_any
     guest.say_consumed(LEFT | guest.published());
     let begin = Instant::now();
     let (mut asked, mut answered) = (0, 0);
-    while begin.elapsed() < 10 * INTERVAL {
+    // A busy machine may keep one or the other from running for as long.
+    while begin.elapsed() < 10 * INTERVAL || (answered < 2 && begin.elapsed() < DEADLINE) {
         asked += u32::from(guest.wire().try_send(&query(0)));
         while let Some(message) = guest.wire().try_recv() {
             assert_eq!((message.kind(), message.body()[0]), (REPORT, 0));

@@ -12,7 +12,7 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{role, wait_until};
+use common::{role, stopwatch::Stopwatch, wait_until};
 use guest::{Guest, Invited};
 use hostile::*;
 use peer::{Peer, argument, say, told, wait_for_the_end};
@@ -421,15 +421,16 @@ fn pinned_seats_hold_nobody_up_but_their_lane() {
         return;
     }
     let mut stage = Stage::new("pinned_seats_hold_nobody_up_but_their_lane", Hosting::default());
-    let start = Instant::now();
     let pipes: Vec<_> = (0..MANY).map(|index| leave_pinned(&stage.address, [COPIES, IN_PLACE][index % 2])).collect();
-    // Each of these is served between two questions, not after forty.
-    for _ in 0..20 {
-        let knocked = Instant::now();
+    // Each of these is served between two questions, not after forty, which take seven seconds.
+    let mut waits = [(); 20].map(|()| {
+        let knocked = Stopwatch::start();
         drop(Invited::knock(&stage.address));
-        assert!(knocked.elapsed() < Duration::from_secs(1), "it was answered after {:?}", knocked.elapsed());
-    }
-    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+        knocked.elapsed()
+    });
+    waits.sort();
+    let (most, all) = (waits[15], waits[19]);
+    assert!(most < Duration::from_millis(500) && all < Duration::from_secs(3), "they were answered after {waits:?}");
     wait_until("those who copy are out", || stage.stat("evicted") == MANY as u64 / 2);
     assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
     drop(pipes);
@@ -504,7 +505,7 @@ fn a_dead_consumer_whose_answers_took_long_holds_its_lane_no_longer() {
     });
     assert_eq!(stage.ask("try"), format!("stuck, held by {}", slow.pid()));
     slow.kill();
-    let start = Instant::now();
+    let start = Stopwatch::start();
     stage.goes_on();
     assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
     assert_eq!(stage.stat("evicted"), 0);
@@ -523,15 +524,16 @@ fn a_consumer_that_keeps_the_lock_of_its_seat_holds_nobody_up() {
     let mut stage = Stage::new(TEST, Hosting::default());
     let mut keeper = Peer::start(TEST, "keeper", &stage.address);
     keeper.expect("keeping it");
-    let start = Instant::now();
+    let start = Stopwatch::start();
     keeper.tell("attach");
     keeper.expect(&format!("answered with {ATTACHED}"));
     drop(Invited::knock(&stage.address));
-    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+    // Less than it takes each of them to have the lock once.
+    assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
     // As one that copies it is not waited for for long.
     keeper.tell("hang up");
     keeper.expect("hung up");
-    let start = Instant::now();
+    let start = Stopwatch::start();
     stage.goes_on();
     assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
     assert_eq!(stage.stat("evicted"), 1);

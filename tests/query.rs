@@ -199,8 +199,16 @@ fn a_session_is_answered_at_most_once_in_a_tenth_of_a_second() {
     let other = Consumer::connect(&*address).unwrap();
     let begin = Instant::now();
     assert_eq!(other.query(DEADLINE).unwrap().readers_total, 2);
-    let error = other.query(Duration::from_millis(1)).unwrap_err();
-    assert!(matches!(error, Error::TimedOut { .. }) && error.to_string().contains("lane"), "{error}");
+    // It is answered all the same if a busy machine keeps this thread from running until then.
+    wait_until("it asks in vain", || {
+        let asked = Instant::now();
+        let Err(error) = other.query(Duration::from_millis(1)) else {
+            assert!(asked.elapsed() > Duration::from_millis(1), "an answer too many");
+            return false;
+        };
+        assert!(matches!(error, Error::TimedOut { .. }) && error.to_string().contains("lane"), "{error}");
+        true
+    });
     assert!(begin.elapsed() < DEADLINE / 2);
     other.query(DEADLINE).unwrap();
     // Who has asked leaves as soon as anybody.

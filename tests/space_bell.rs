@@ -347,13 +347,16 @@ fn a_bell_that_rings_in_vain_keeps_no_loop_awake() {
                 }
             });
             let begin = Instant::now();
-            while begin.elapsed() < FLOOD {
+            // A busy machine may keep the one that rings from running for so long.
+            while begin.elapsed() < FLOOD || (wakes < 16 && begin.elapsed() < DEADLINE) {
                 assert!(producer.arm().unwrap());
                 wakes += u32::from(Loop::Levels.wait(&producer, FLOOD));
             }
             is_over.store(true, Ordering::Relaxed);
+            let took = begin.elapsed();
+            let most = 200 * took.as_millis() / FLOOD.as_millis();
+            assert!((16..most).contains(&wakes.into()), "{wakes} wakes in {took:?}");
         });
-        assert!((16..200).contains(&wakes), "{wakes} wakes in {FLOOD:?}");
         assert!(producer.arm().unwrap());
         guest.say_consumed(guest.published());
         assert!(Loop::Levels.wait(&producer, DEADLINE), "nobody rings, and a nap is over");

@@ -8,7 +8,7 @@ mod peer;
 #[path = "common/storm.rs"]
 mod storm;
 
-use common::{isolated, role, unique_name};
+use common::{isolated, role, unique_name, wait_until};
 use fdring::{
     Attach, Consumer, Producer, Server,
     errors::{ReceiveError, SendError},
@@ -132,12 +132,19 @@ fn nobody_spins_where_a_control_group_allows_one_processor() {
     let Some(mut member) = group.start(test, "member") else { return };
     let within: u128 = member.heard().parse().unwrap();
     member.finish();
-    let mut outsider = Peer::start(test, "outsider", "");
-    let without: u128 = outsider.heard().parse().unwrap();
-    outsider.finish();
     assert!(within < WAIT.as_millis() / 20, "{within} ms of two waits of {WAIT:?}");
     let processors = std::thread::available_parallelism().unwrap().get();
-    assert!(processors < 2 || without > 2 * within, "{within} ms, and {without} ms without the quota");
+    // Who loses its processor in several spins does without for a while.
+    let start = Instant::now();
+    let spins = || {
+        let mut outsider = Peer::start(test, "outsider", "");
+        let without: u128 = outsider.heard().parse().unwrap();
+        outsider.finish();
+        without > 2 * within
+    };
+    while processors >= 2 && !spins() {
+        assert!(start.elapsed() < PATIENCE, "{within} ms, and never twice as much without the quota");
+    }
 }
 
 /// The processor time that this thread has used.
@@ -156,12 +163,15 @@ fn a_signal_while_one_waits_does_not_make_it_spin_again() {
         let mut producer = lane("lane", spin);
         let _server = Server::listen(&*address, &[&producer]).unwrap();
         let mut consumer = attach(&address, spin);
+        // A busy machine may bring few signals: then it waits again.
         let uses_little = |what: &str, wait: &mut dyn FnMut()| {
-            let (before, signals) = (used_here(), HANDLED.load(Ordering::Relaxed));
-            let took = in_a_storm(Duration::from_millis(1), wait);
-            let (used, signals) = (used_here() - before, HANDLED.load(Ordering::Relaxed) - signals);
-            assert!(used < WAIT / 4 && took >= WAIT, "{what} used {used:?} of {took:?}, in {signals} signals");
-            assert!(signals > 100, "{what}: {signals} signals");
+            wait_until(&format!("{what}: there is a storm"), || {
+                let (before, signals) = (used_here(), HANDLED.load(Ordering::Relaxed));
+                let took = in_a_storm(Duration::from_millis(1), &mut *wait);
+                let (used, signals) = (used_here() - before, HANDLED.load(Ordering::Relaxed) - signals);
+                assert!(used < WAIT / 4 && took >= WAIT, "{what} used {used:?} of {took:?}, in {signals} signals");
+                signals > 100
+            });
         };
         uses_little("a consumer", &mut || {
             assert_eq!(consumer.receive_timeout(WAIT).err(), Some(ReceiveError::TimedOut));

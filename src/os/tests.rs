@@ -9,7 +9,7 @@ use crate::region::testing::in_forked_child;
 use crate::sync::AtomicU32;
 use crate::terms::BellKind;
 use crate::test_support::kernel::{deny, read_and_keep_the_lock, watch_and_keep_the_lock};
-use crate::test_support::{DEADLINE, isolated, skipped};
+use crate::test_support::{DEADLINE, isolated, skipped, wait_until};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
@@ -96,7 +96,8 @@ fn a_futex_sleep_ends_with_a_wake_a_changed_word_or_the_deadline() {
 fn looks_within(patience: Duration, shared: &AtomicU32) -> u32 {
     let (private, deadline) = (AtomicU32::new(0), Deadline::after(patience));
     let mut looks = 0;
-    while !deadline.has_passed() {
+    // At least once: on a busy machine the time may be up at once.
+    while looks == 0 || !deadline.has_passed() {
         wait((&private, 0), Some((shared, 0)), deadline);
         looks += 1;
     }
@@ -129,19 +130,22 @@ fn a_nap_ends_when_the_shared_word_is_woken() {
     isolated("os::tests::a_nap_ends_when_the_shared_word_is_woken", || {
         deny(libc::SYS_futex_waitv, &[], Errno::PERM);
         let (private, shared) = (AtomicU32::new(0), AtomicU32::new(0));
-        let woken = std::thread::scope(|scope| {
-            let sleeper = scope.spawn(|| {
-                let start = Instant::now();
-                (0..20).for_each(|_| wait((&private, 0), Some((&shared, 0)), Deadline::Never));
-                start.elapsed()
-            });
-            while !sleeper.is_finished() {
-                wake_shared(&shared);
-                std::thread::yield_now();
-            }
-            sleeper.join().unwrap()
-        });
-        assert!(woken < Duration::from_millis(150), "twenty naps of 10 ms that were woken took {woken:?}");
+        let twenty_naps = || {
+            std::thread::scope(|scope| {
+                let sleeper = scope.spawn(|| {
+                    let start = Instant::now();
+                    (0..20).for_each(|_| wait((&private, 0), Some((&shared, 0)), Deadline::Never));
+                    start.elapsed()
+                });
+                while !sleeper.is_finished() {
+                    wake_shared(&shared);
+                    std::thread::yield_now();
+                }
+                sleeper.join().unwrap()
+            })
+        };
+        // A busy machine keeps one or the other from running now and then.
+        wait_until("twenty naps of 10 ms that are woken take less", || twenty_naps() < Duration::from_millis(150));
     });
 }
 

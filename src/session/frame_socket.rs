@@ -192,3 +192,24 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::fork::ForkGuard;
+
+    /// The kernel reports one, and what the peer had sent comes after it. Another is the end: nobody waits for a third.
+    #[test]
+    fn a_second_reset_is_the_end() {
+        let (here, _there) = fds::seqpacket_pair().unwrap();
+        let mut socket = FrameSocket::new(Connection::new(here, ForkGuard::get().unwrap()));
+        let mut resets = 0;
+        let heard = socket.receive_by(|_, _| {
+            resets += 1;
+            assert!(resets <= 2, "it is asked again");
+            Err(RecvFdsError::Reset)
+        });
+        assert!(matches!(heard, Err(Fault::HungUp)), "{heard:?}");
+        assert_eq!(resets, 2);
+    }
+}

@@ -4,7 +4,7 @@ mod kit;
 
 use fdring::options::{LaneOptions, ServerOptions, SessionOptions};
 use fdring::{Attach, Consumer, Producer, Server};
-use kit::{DEADLINE, Running, command, complaint, expect, fdring, number, out, unique, wait_until};
+use kit::{DEADLINE, Running, command, complaint, expect, fdring, is_asleep, number, out, unique, wait_until};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -180,7 +180,10 @@ fn ctrl_c_ends_a_subscriber_even_if_nobody_reads_its_output() {
     let mut subscriber = command(&["subscribe", &address]).stdout(Stdio::piped()).spawn().unwrap();
     lane.wait_for_consumers(1, DEADLINE).unwrap();
     // More than a pipe takes, and than the ring has room for: it stands still in a write.
-    while lane.send_timeout(&[b'x'; 1 << 16], Duration::from_millis(300)).is_ok() {}
+    wait_until("the ring is full while it sleeps", || {
+        while lane.send_timeout(&[b'x'; 1 << 16], Duration::from_millis(300)).is_ok() {}
+        is_asleep(subscriber.id())
+    });
     rustix::process::kill_process(rustix::process::Pid::from_child(&subscriber), Signal::INT).unwrap();
     wait_until("it ends", || subscriber.try_wait().unwrap().is_some());
     assert_eq!(subscriber.wait().unwrap().code(), Some(130));

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The consumers of all lanes of a server that is not there yet.
 fn connect(address: &str) -> Vec<Consumer> {
@@ -411,19 +412,26 @@ fn a_full_disk_is_an_error_that_says_so() {
 
 #[test]
 fn a_replay_keeps_the_pace_and_the_part_that_it_is_asked_for() {
-    let (folder, name) = (Folder::new("pace"), unique("pace"));
-    let mut lane = LaneOptions::new(&name).stamped(true).create().unwrap();
+    let folder = Folder::new("pace");
     let file = folder.text("pace.mcap");
-    let recorder = Running::start(&["record", &name, "-o", &file]);
-    wait_until("the recording has begun", || folder.path("pace.mcap").exists());
-    let begun = std::time::Instant::now();
-    for number in 0..5_u64 {
-        let due = std::time::Duration::from_millis(200 * number);
-        wait_until("the next record is due", || begun.elapsed() >= due);
-        lane.send(&[number as u8]).unwrap();
-    }
-    lane.finish();
-    expect(&recorder.end(), 0);
+    // A busy machine may keep this thread from sending in time.
+    wait_until("five records are recorded, each at its time", || {
+        let name = unique("pace");
+        let mut lane = LaneOptions::new(&name).stamped(true).create().unwrap();
+        let _ = std::fs::remove_file(&file);
+        let recorder = Running::start(&["record", &name, "-o", &file]);
+        wait_until("the recording has begun", || folder.path("pace.mcap").exists());
+        let begun = Instant::now();
+        let are_in_time = (0..5).all(|number| {
+            let due = Duration::from_millis(200 * number);
+            wait_until("the next record is due", || begun.elapsed() >= due);
+            lane.send(&[number as u8]).unwrap();
+            begun.elapsed() < due + Duration::from_millis(20)
+        });
+        lane.finish();
+        expect(&recorder.end(), 0);
+        are_in_time
+    });
     let replay = |options: &[&str]| {
         let again = format!("@{}", unique("pace-again"));
         let replayer = Running::start(&[&["replay", &file, "--at", &again, "--consumers", "1"], options].concat());
@@ -440,8 +448,11 @@ fn a_replay_keeps_the_pace_and_the_part_that_it_is_asked_for() {
     assert!(numbers == [0, 1, 2, 3, 4] && took >= 780, "{numbers:?} {took}");
     let (numbers, took) = replay(&["--speed", "4"]);
     assert!(numbers == [0, 1, 2, 3, 4] && took >= 190, "{numbers:?} {took}");
-    let (numbers, took) = replay(&["--gap-max", "50ms"]);
-    assert!(numbers == [0, 1, 2, 3, 4] && (180..780).contains(&took), "{numbers:?} {took}");
+    wait_until("a replay takes as long as the shortened pauses", || {
+        let (numbers, took) = replay(&["--gap-max", "50ms"]);
+        assert!(numbers == [0, 1, 2, 3, 4] && took >= 180, "{numbers:?} {took}");
+        took < 780
+    });
     let (numbers, _) = replay(&["--fast", "--from", "150ms", "--to", "700ms"]);
     assert_eq!(numbers, [1, 2, 3]);
     let (numbers, _) = replay(&["--fast", "--loop", "3"]);

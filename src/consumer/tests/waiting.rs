@@ -452,8 +452,8 @@ fn naps_grow_longer_also_for_one_that_waits_elsewhere() {
     }
     let mut nap = Duration::ZERO;
     for _ in 0..6 {
-        assert!(waiter.arm_elsewhere(&mut consumer.reader, None).unwrap());
         let begin = Instant::now();
+        assert!(waiter.arm_elsewhere(&mut consumer.reader, None).unwrap());
         wait_until("the nap is over", || is_readable(&waiter));
         nap = begin.elapsed();
     }

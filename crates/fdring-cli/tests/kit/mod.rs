@@ -57,6 +57,12 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Whether the main thread of a process sleeps until it is woken; see proc_pid_stat(5).
+pub(crate) fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('S')
+}
+
 /// A folder that is removed with everything in it.
 pub(crate) struct Folder(PathBuf);
 
