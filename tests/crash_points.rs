@@ -426,6 +426,8 @@ fn a_producer_that_dies_while_it_evicts_is_dead_for_all() {
         let _server = Server::listen(&*peer::argument(), [&producer]).unwrap();
         peer::say("listening");
         producer.wait_for_consumers(2, common::DEADLINE).unwrap();
+        // Once they know that they are attached.
+        assert_eq!(peer::told(), "evict");
         producer.send(b"the only one").unwrap();
         producer.evict(&producer.consumers()[0]).unwrap();
         peer::wait_for_the_end();
@@ -436,6 +438,7 @@ fn a_producer_that_dies_while_it_evicts_is_dead_for_all() {
         let mut producer = Peer::start_with(test, "evictor", &address, Some(point));
         producer.expect("listening");
         let mut consumers = [(); 2].map(|()| Consumer::connect(&*address).unwrap());
+        producer.tell("evict");
         producer.dies();
         for (index, consumer) in consumers.iter_mut().enumerate() {
             assert_eq!(consumer.receive().unwrap().as_deref(), Some(&b"the only one"[..]));
@@ -460,6 +463,8 @@ fn a_producer_that_dies_while_it_attaches_leaves_no_record_without_its_descripto
         let _server = Server::listen(&*peer::argument(), [&producer]).unwrap();
         peer::say("listening");
         producer.wait_for_consumers(2, common::DEADLINE).unwrap();
+        // Once they know that they are attached.
+        assert_eq!(peer::told(), "send");
         for number in 0..100_u64 {
             let fds = [0, 1].map(|_| memfd_create("marked", MemfdFlags::CLOEXEC).unwrap());
             fds.iter().for_each(|fd| assert_eq!(rustix::io::pwrite(fd, &number.to_le_bytes(), 0).unwrap(), 8));
@@ -477,6 +482,7 @@ fn a_producer_that_dies_while_it_attaches_leaves_no_record_without_its_descripto
             producer.expect("listening");
             let attach = || Attach::new().start(Start::Oldest).attachments(true);
             let consumers = [(); 2].map(|()| Session::connect(&*address).unwrap().attach_one(attach()).unwrap());
+            producer.tell("send");
             producer.dies();
             // It passes the point between two consumers' frames once for each.
             let whole = if point == "producer-between-attachments" { passes / 2 } else { passes };
