@@ -169,7 +169,7 @@ impl Consumer {
         let waiter = if asks_for_fds { waiter.and_then(Waiter::with_timer) } else { waiter };
         let waiter = waiter
             .map_err(|errno| Error::os(format!("watch the bell and the session of lane {}", terms.name))(errno))?;
-        let (pace, session_due) = (Pace::default(), coarse_now() + SESSION_INTERVAL);
+        let (pace, session_due) = (Pace::new(terms.geometry.capacity()), coarse_now() + SESSION_INTERVAL);
         Ok(Self {
             reader,
             waiter,
@@ -235,7 +235,7 @@ impl Consumer {
 
     /// The next record, if it is already published. Never sleeps. `None` is the end of the stream.
     ///
-    /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone. If records arrive one
+    /// In a busy stream it may spin for up to 3.6 µs, to leave the producer's cache line alone. If records arrive one
     /// at a time in quick succession, as replies do, it may spin for about a microsecond. Calls that find nothing check
     /// whether the producer is alive, but no more often than once every 5 to 10 ms.
     ///

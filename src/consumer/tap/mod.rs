@@ -131,7 +131,7 @@ impl Tap {
             shortcut: guard.shortcut(!terms.is_stamped),
             copies: Copies::new(),
             copied: Copied { time: None, payload_align: terms.geometry.payload_align() },
-            pace: Pace::default(),
+            pace: Pace::new(terms.geometry.capacity()),
             spin,
             spins: Spins::default(),
             session_due: coarse_now() + SESSION_INTERVAL,
@@ -197,7 +197,7 @@ impl Tap {
 
     /// The next record, if it is already published. Never sleeps. `None` is the end of the stream.
     ///
-    /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone. Calls that find nothing
+    /// In a busy stream it may spin for up to 3.6 µs, to leave the producer's cache line alone. Calls that find nothing
     /// check whether the producer is alive, but no more often than once every 5 to 10 ms.
     ///
     /// ```
