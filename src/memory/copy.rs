@@ -296,9 +296,11 @@ unsafe fn copy_one_by_one(from: NonNull<u8>, to: &mut [u64]) {
     }
 }
 
-/// Copies `from` to `to` by stores of whole words, the last one filled up with zeros. No optimiser joins them, so that
-/// words which the caller has only just written are loaded as they were stored: a processor makes a wider load wait
-/// until all stores before it are in the cache, those to the ring too.
+/// Copies `from` to `to`, the last word filled up with zeros: word by word into registers, and from there by stores of
+/// two words. No optimiser joins the loads, so that words which the caller has only just written are loaded as they
+/// were stored: a processor makes a wider load wait until all stores before it are in the cache, those to the ring too.
+/// And the fewer stores wait for lines of the ring, the more of these lines are on their way at a time: between far
+/// cores, 56 B take a tenth less time by stores of two words than of one. (An EPYC of Zen 5.)
 ///
 /// # Safety
 ///
@@ -307,9 +309,14 @@ unsafe fn copy_one_by_one(from: NonNull<u8>, to: &mut [u64]) {
 #[inline(always)]
 pub(super) unsafe fn store_words(from: &[u8], to: NonNull<u8>) {
     let (words, rest) = from.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    let (pairs, last) = words.as_chunks::<2>();
+    for (index, pair) in pairs.iter().enumerate() {
+        // SAFETY: the pair ends within `from.len()`.
+        unsafe { store_pair(to, index * 16, *pair) };
+    }
+    if let [word] = last {
         // SAFETY: the word ends within `from.len()`.
-        unsafe { store_word(to, index * 8, *word) };
+        unsafe { store_word(to, pairs.len() * 16, *word) };
     }
     if !rest.is_empty() {
         let mut word = [0; 8];
@@ -317,6 +324,43 @@ pub(super) unsafe fn store_words(from: &[u8], to: NonNull<u8>) {
         // SAFETY: the word begins below `from.len()`, and the caller vouches for the whole of it.
         unsafe { store_word(to, words.len() * 8, word) };
     }
+}
+
+/// Stores two words at `at`, a multiple of 8, by one store.
+///
+/// # Safety
+///
+/// They lie within what [`store_words`] may write.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn store_pair(to: NonNull<u8>, at: usize, [first, second]: [[u8; 8]; 2]) {
+    // Floating-point numbers only in name: each is loaded into the low half of a register, whatever its bits are.
+    let (first, second) = (f64::from_ne_bytes(first), f64::from_ne_bytes(second));
+    // SAFETY: it writes the two words, as the caller vouches, and changes one register, which is named.
+    unsafe {
+        std::arch::asm!(
+            "movlhps {first}, {second}",
+            "movups [{to} + {at}], {first}",
+            first = inout(xmm_reg) first => _,
+            second = in(xmm_reg) second,
+            to = in(reg) to.as_ptr(),
+            at = in(reg) at,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Stores two words at `at`, a multiple of 8.
+///
+/// # Safety
+///
+/// They lie within what [`store_words`] may write.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn store_pair(to: NonNull<u8>, at: usize, [first, second]: [[u8; 8]; 2]) {
+    // SAFETY: the first of the two, as the caller vouches.
+    unsafe { store_word(to, at, first) };
+    // SAFETY: the second.
+    unsafe { store_word(to, at + 8, second) };
 }
 
 /// Stores the word at `at`, a multiple of 8.
