@@ -20,7 +20,7 @@ use crate::os::poller::{Poller, Trigger};
 use crate::producer::{Producer, SendError};
 use crate::session::server::Server;
 use crate::session::session_listener::SessionListener;
-use crate::typed::{TypedConsumer, TypedTap};
+use crate::typed::{TypedConsumer, TypedProducer, TypedTap};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -143,13 +143,25 @@ impl<T> Selectable for TypedTap<T> {
 /// the last call had none for.
 impl Selectable for Producer {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
-        // Its only errors. Without a space bell there is no descriptor that can be watched.
-        Self::arm(self).map_err(|error| match error {
-            SendError::Wait(errno) => ReceiveError::Wait(errno),
-            SendError::NoSpaceBell => ReceiveError::Wait(Errno::PERM.raw_os_error()),
-            SendError::Interrupted => ReceiveError::Interrupted,
-            _ => ReceiveError::Forked,
-        })
+        Self::arm(self).map_err(of_producer)
+    }
+}
+
+/// As of a [`Producer`].
+impl<T> Selectable for TypedProducer<T> {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        Self::arm(self).map_err(of_producer)
+    }
+}
+
+/// What a producer that is armed may fail with.
+fn of_producer(error: SendError) -> ReceiveError {
+    match error {
+        SendError::Wait(errno) => ReceiveError::Wait(errno),
+        // Without a space bell there is no descriptor that can be watched.
+        SendError::NoSpaceBell => ReceiveError::Wait(Errno::PERM.raw_os_error()),
+        SendError::Interrupted => ReceiveError::Interrupted,
+        _ => ReceiveError::Forked,
     }
 }
 

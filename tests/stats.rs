@@ -5,6 +5,7 @@ mod common;
 mod peer;
 
 use common::{DEADLINE, isolated, role, unique_name, wait_until};
+use fdring::distribute::{Distributor, To, Worker, WorkerStats};
 use fdring::errors::{ReceiveError, SendError};
 use fdring::options::{LaneOptions, NoConsumer, SessionListenerOptions, SessionOptions, Start};
 use fdring::{Attach, Consumer, Error, Producer, Server, Session, Tap};
@@ -240,4 +241,41 @@ fn a_session_and_who_listens_for_them_say_what_is_mapped_and_waits() {
         wait_until("it has left", || link.stats().left == 1);
         assert_eq!((listener.stats().left, listener.stats().died), (0, 0));
     });
+}
+
+#[test]
+fn a_worker_counts_records_tasks_and_those_that_are_done() {
+    let address = format!("@{}", unique_name());
+    let mut distributor = Distributor::listen(&*address).unwrap();
+    let mut worker = Worker::connect(&*address).unwrap();
+    assert_eq!(worker.stats(), WorkerStats::default());
+    assert_eq!(worker.receive_timeout(Duration::from_millis(1)).unwrap_err(), ReceiveError::TimedOut);
+    assert_eq!(worker.stats().times_slept, 1);
+    (0..7_u64).for_each(|number| distributor.send(To::MostRoom, &number.to_le_bytes()).unwrap());
+    let counts = |worker: &Worker| {
+        let stats = worker.stats();
+        assert_eq!(stats.record_bytes, 16 * stats.records);
+        [stats.records, stats.tasks, stats.tasks_done, stats.held_bytes]
+    };
+    worker.receive().unwrap().unwrap();
+    assert_eq!(counts(&worker), [1, 0, 0, 0], "no task");
+    let mut take = || worker.take().unwrap().unwrap();
+    let (first, second, third, fourth) = (take(), take(), take(), take());
+    assert_eq!(counts(&worker), [5, 4, 0, 4 * 16]);
+    // On any thread, and in any order.
+    std::thread::spawn(move || second.done()).join().unwrap();
+    assert_eq!(counts(&worker), [5, 4, 1, 4 * 16], "the first is held");
+    first.done();
+    assert_eq!(counts(&worker), [5, 4, 2, 2 * 16]);
+    drop(third);
+    fourth.done();
+    assert_eq!(counts(&worker), [5, 4, 3, 2 * 16], "one that was dropped is never done");
+
+    // The last two are left to others.
+    let who = distributor.workers().remove(0);
+    assert!(distributor.evict(&who).unwrap());
+    let error = worker.receive().unwrap_err();
+    let ReceiveError::Evicted { missed_bytes } = error else { panic!("{error}") };
+    let stats = worker.stats();
+    assert_eq!((stats.records, stats.missed_bytes, missed_bytes), (5, 2 * 16, 2 * 16));
 }

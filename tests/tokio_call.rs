@@ -212,7 +212,7 @@ fn each_value_is_answered_once_wherever_a_future_of_either_end_is_dropped() {
                     request.reply_part(&value[0]).unwrap();
                     request.reply(&(value[0] + 1)).unwrap();
                 }
-                assert_eq!(service.get_mut().untyped_mut().stats().requests, CALLS);
+                assert_eq!(service.get_ref().stats().requests, CALLS);
                 next(&mut service, by_service).await.refuse("enough").unwrap();
             });
             let ([by_caller, by_service], mut tickets) = (&*dropped, std::collections::VecDeque::new());
@@ -245,7 +245,7 @@ fn each_value_is_answered_once_wherever_a_future_of_either_end_is_dropped() {
             }
             let refused = caller.call(&[0; 8], DEADLINE).await.unwrap_err();
             assert!(matches!(refused, CallError::Refused { .. }), "{refused:?}");
-            let stats = caller.get_mut().untyped_mut().stats();
+            let stats = caller.get_ref().stats();
             assert_eq!((stats.in_flight, stats.sessions, stats.lost, stats.stray), (0, 1, 0, 0), "{stats:?}");
             serving.await.unwrap();
             dropped.each_ref().map(|dropped| dropped.load(Relaxed))

@@ -5,12 +5,16 @@ mod common;
 #[path = "common/lanes.rs"]
 mod lanes;
 
-use common::unique_name;
-use fdring::errors::{ErrorKind, ReceiveError, TapError};
+use common::{DEADLINE, unique_name};
+use fdring::call::{TypedCaller, TypedService};
+use fdring::errors::{ErrorKind, ReceiveError, SendError, TapError};
 use fdring::options::LaneOptions;
+use fdring::select::Selector;
 use fdring::typed::{Layout, TypedConsumer, TypedError, TypedProducer, TypedTap};
 use fdring::{Attach, Error, Producer, Server, Session, Tap};
 use lanes::attach;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::AsFd;
 use std::time::Duration;
 
 /// A vector of one cache line.
@@ -184,4 +188,74 @@ fn records_that_are_no_values_are_skipped_and_the_next_one_is_received() {
     assert_eq!((late.clone(), late.kind()), (TypedError::Receive(ReceiveError::TimedOut), ErrorKind::TimedOut));
     drop((switches, numbers));
     assert!(on.receive_value().unwrap().is_none() && sums.receive().unwrap().is_none());
+}
+
+/// Whether `endpoint` becomes readable.
+fn is_readable(endpoint: &impl AsFd) -> bool {
+    poll(&mut [PollFd::new(endpoint, PollFlags::IN)], Some(&DEADLINE.try_into().unwrap())).unwrap() == 1
+}
+
+#[test]
+fn all_ends_of_values_arm_and_count() {
+    let layout = Layout::of::<[u64; 64]>();
+    let options = LaneOptions::new("values").capacity(4096).space_bell(true).values(layout);
+    let mut producer = TypedProducer::<[u64; 64]>::new(options.create().unwrap(), layout).unwrap();
+    let (_server, address) = listen(producer.untyped());
+    let mut consumer = TypedConsumer::<[u64; 64]>::new(attach(&address, false), layout).unwrap();
+    let mut tap = TypedTap::<[u64; 64]>::connect(&*address).unwrap();
+
+    assert!(consumer.arm().unwrap() && tap.arm().unwrap());
+    producer.send(&[0; 64]).unwrap();
+    assert!(is_readable(&consumer) && is_readable(&tap));
+    assert!(!consumer.arm().unwrap() && !tap.arm().unwrap(), "there is news");
+    assert_eq!((consumer.receive_value(), tap.receive_value()), (Ok(Some([0; 64])), Ok(Some([0; 64]))));
+    assert_eq!((producer.stats().records, consumer.stats().records, tap.stats().records), (1, 1, 1));
+    assert_eq!((consumer.stats().times_slept, tap.stats().times_slept), (1, 1));
+
+    // Until it is full: then the selector says when there is room.
+    while producer.try_send(&[1; 64]).is_ok() {}
+    assert!(producer.arm().unwrap());
+    let mut selector = Selector::new().unwrap();
+    let key = selector.add(producer).unwrap();
+    assert_eq!(selector.try_wait(), Err(ReceiveError::Empty));
+    consumer.receive().unwrap().unwrap();
+    consumer.receive().unwrap().unwrap();
+    consumer.untyped_mut().release();
+    assert_eq!(selector.wait_timeout(DEADLINE), Ok(key));
+    assert!(selector.get_mut(key).unwrap().try_send(&[2; 64]).is_ok());
+    let bytes = TypedProducer::<u8>::create("no bell").unwrap().arm();
+    assert!(matches!(bytes, Err(SendError::NoSpaceBell)), "{bytes:?}");
+}
+
+#[test]
+fn both_ends_of_calls_with_values_arm_and_count() {
+    let address = format!("@{}", unique_name());
+    let service = TypedService::<u64, u64>::listen(&*address).unwrap();
+    let mut caller = TypedCaller::<u64, u64>::connect(&*address).unwrap();
+    let mut selector = Selector::new().unwrap();
+    let key = selector.add(service).unwrap();
+    // That it has joined is news, of which nothing is received.
+    let mut ticket = caller.send(&7, DEADLINE).unwrap();
+    while !caller.arm().unwrap() {}
+    let request = loop {
+        assert_eq!(selector.wait_timeout(DEADLINE), Ok(key));
+        match selector.get_mut(key).unwrap().try_receive() {
+            Err(ReceiveError::Empty) => {}
+            request => break request.unwrap(),
+        }
+    };
+    let number = request.value().unwrap();
+    request.reply(&(number * 6)).unwrap();
+    assert!(is_readable(&caller), "the reply rings");
+    assert!(!caller.arm().unwrap(), "there is news");
+    assert_eq!(caller.try_wait(&mut ticket).unwrap(), Some(42));
+    assert_eq!((caller.stats().sent, caller.stats().replies), (1, 1));
+    let service = selector.get_mut(key).unwrap();
+    assert_eq!((service.stats().joined, service.stats().requests, service.stats().replies), (1, 1, 1));
+    // Bare, without a selector.
+    while !service.arm().unwrap() {
+        assert!(matches!(service.try_receive(), Err(ReceiveError::Empty)));
+    }
+    let _ticket = caller.send(&8, DEADLINE).unwrap();
+    assert!(is_readable(service));
 }

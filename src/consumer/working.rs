@@ -25,6 +25,7 @@ impl InHand {
         // In a forked child the lock may have been held when the process forked.
         if !self.0.seat().is_forked() {
             self.0.end();
+            self.0.seat().note_done();
         }
     }
 }
@@ -88,6 +89,11 @@ impl Consumer {
         if !self.guard.is_child() {
             self.reader.confirm_release();
         }
+    }
+
+    /// How many records that were in hand are done with.
+    pub(crate) fn records_done(&self) -> u64 {
+        self.reader.release().seat().records_done()
     }
 
     /// Whether this is a forked child, where nothing is in hand.

@@ -18,7 +18,7 @@ pub use assignment::Assignment;
 pub use event::{Departure, DistributorStats, Event, SetAside};
 pub use options::{DistributorOptions, TooFewWorkers};
 pub use plan::To;
-pub use worker::{Task, Worker};
+pub use worker::{Task, Worker, WorkerStats};
 
 #[cfg(feature = "tokio")]
 pub(crate) use waits::Wish;

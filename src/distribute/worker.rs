@@ -3,6 +3,10 @@
 //! The invariant: a record is released when its worker says that it is done with it, by its next call or by hand, and
 //! never because something else went wrong.
 
+mod stats;
+
+pub use stats::WorkerStats;
+
 use crate::consumer::{Consumer, InHand, OwnedRecord, ReceiveError, Record};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -53,6 +57,8 @@ pub struct Worker {
     consumer: Consumer,
     /// What [`receive`](Self::receive) returned last.
     in_hand: Option<Found>,
+    /// How many records were taken as tasks.
+    tasks: u64,
 }
 
 impl Worker {
@@ -112,7 +118,7 @@ impl Worker {
             );
             return Err(Error::Invalid(sentence));
         }
-        Ok(Self { consumer, in_hand: None })
+        Ok(Self { consumer, in_hand: None, tasks: 0 })
     }
 
     /// The next record. Waits until there is one. The record before it is done. `None` once the distributor has
@@ -476,6 +482,7 @@ impl Worker {
         let record = self.consumer.record(found)?.into_owned();
         // Only the hold keeps it.
         self.consumer.release();
+        self.tasks += 1;
         Ok(Some(Task { record, in_hand }))
     }
 }

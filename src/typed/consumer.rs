@@ -2,7 +2,7 @@
 
 use super::record::{value_of, values_of};
 use super::{Layout, TypedError, TypedRecord, check};
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, ConsumerStats, ReceiveError};
 use crate::error::Result;
 use crate::session::Address;
 use bytemuck::{AnyBitPattern, CheckedBitPattern};
@@ -227,7 +227,7 @@ impl<T> TypedConsumer<T> {
         &self.consumer
     }
 
-    /// The consumer of the bytes, mutably: to arm, to release, or to receive records as bytes.
+    /// The consumer of the bytes, mutably: to release, or to receive records as bytes.
     ///
     /// ```
     /// # use fdring::Server;
@@ -236,7 +236,7 @@ impl<T> TypedConsumer<T> {
     /// # let prices = TypedProducer::<f64>::create("prices")?;
     /// # let server = Server::listen("@doc-consumer-untyped-mut", [prices.untyped()])?;
     /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-consumer-untyped-mut")?;
-    /// assert!(consumer.untyped_mut().arm()?, "nothing is there: wait until it becomes readable");
+    /// consumer.untyped_mut().release();
     /// # Ok(())
     /// # }
     /// ```
@@ -353,7 +353,67 @@ impl<T: AnyBitPattern> TypedConsumer<T> {
     }
 }
 
+impl<T> TypedConsumer<T> {
+    /// Prepares a wait in the caller's event loop: see [`Consumer::arm`].
+    ///
+    /// ```
+    /// # use fdring::{Server, errors::ReceiveError};
+    /// # use fdring::typed::{TypedConsumer, TypedError, TypedProducer};
+    /// # use rustix::event::{PollFd, PollFlags, poll};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-consumer-arm", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-consumer-arm")?;
+    /// # prices.send(&1.5)?;
+    /// # drop(prices);
+    /// loop {
+    ///     match consumer.try_receive() {
+    ///         Ok(Some(prices)) => assert_eq!(prices[..], [1.5]),
+    ///         Ok(None) => break,
+    ///         Err(TypedError::Receive(ReceiveError::Empty)) => {
+    ///             if consumer.arm()? {
+    ///                 poll(&mut [PollFd::new(&consumer, PollFlags::IN)], None)?;
+    ///             }
+    ///         }
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiveError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all
+    ///   waits
+    /// - [`ReceiveError::Wait`] if the kernel cannot provide a descriptor or timer for the wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    pub fn arm(&mut self) -> Result<bool, ReceiveError> {
+        self.consumer.arm()
+    }
+
+    /// The statistics so far: see [`Consumer::stats`].
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-consumer-stats", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-consumer-stats")?;
+    /// prices.send(&1.5)?;
+    /// consumer.receive_value()?;
+    /// assert_eq!(consumer.stats().records, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> ConsumerStats {
+        self.consumer.stats()
+    }
+}
+
 impl<T> AsFd for TypedConsumer<T> {
+    /// The descriptor that [`arm`](Self::arm) prepares.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.consumer.as_fd()
     }

@@ -3,8 +3,9 @@
 use super::{Layout, check};
 use crate::error::Result;
 use crate::lane::LaneOptions;
-use crate::producer::{Batch, Producer, SendError};
+use crate::producer::{Batch, Producer, ProducerStats, SendError};
 use bytemuck::{AnyBitPattern, NoUninit};
+use rustix::fd::{AsFd, BorrowedFd};
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
@@ -477,7 +478,7 @@ impl<T: NoUninit> TypedProducer<T> {
         &self.producer
     }
 
-    /// The producer of the bytes, mutably: to wait, or to send records with tags. A record should hold whole `T`s,
+    /// The producer of the bytes, mutably: to send records with tags, for example. A record should hold whole `T`s,
     /// since consumers refuse others.
     ///
     /// ```
@@ -504,6 +505,72 @@ impl<T: NoUninit> TypedProducer<T> {
     /// ```
     pub fn into_untyped(self) -> Producer {
         self.producer
+    }
+}
+
+impl<T> TypedProducer<T> {
+    /// Prepares a wait for room in the caller's event loop, on a lane with a
+    /// [space bell](crate::options::LaneOptions::space_bell): see [`Producer::arm`].
+    ///
+    /// ```
+    /// # use fdring::{Server, errors::SendError, options::LaneOptions};
+    /// # use fdring::typed::{Layout, TypedConsumer, TypedProducer};
+    /// # use rustix::event::{PollFd, PollFlags, poll};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layout = Layout::of::<[f64; 64]>();
+    /// let options = LaneOptions::new("samples").capacity(4096).values(layout).space_bell(true);
+    /// let mut samples = TypedProducer::<[f64; 64]>::new(options.create()?, layout)?;
+    /// # let server = Server::listen("@doc-typed-producer-arm", [samples.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<[f64; 64]>::connect("@doc-typed-producer-arm")?;
+    /// # let reader = std::thread::spawn(move || while let Ok(Some(_)) = consumer.receive() {});
+    /// let mut sent = 0;
+    /// while sent < 100 {
+    ///     match samples.try_send(&[0.5; 64]) {
+    ///         Ok(()) => sent += 1,
+    ///         Err(SendError::Full { .. }) => {
+    ///             if samples.arm()? {
+    ///                 poll(&mut [PollFd::new(&samples, PollFlags::IN)], None)?;
+    ///             }
+    ///         }
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// # drop(samples);
+    /// # reader.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::NoSpaceBell`] if the lane was created without a space bell
+    /// - [`SendError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all waits
+    /// - [`SendError::Wait`] if the kernel cannot watch the bell of a consumer
+    /// - [`SendError::Forked`] in a forked child
+    pub fn arm(&mut self) -> Result<bool, SendError> {
+        self.producer.arm()
+    }
+
+    /// The statistics so far: see [`Producer::stats`].
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.send(&1.5)?;
+    /// assert_eq!(prices.stats().records, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> ProducerStats {
+        self.producer.stats()
+    }
+}
+
+impl<T> AsFd for TypedProducer<T> {
+    /// The descriptor that [`arm`](Self::arm) prepares, see [`Producer::as_fd`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.producer.as_fd()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::record::{value_of, values_of};
 use super::{Layout, TypedError, TypedRecord, check};
-use crate::consumer::{Tap, TapError};
+use crate::consumer::{Tap, TapError, TapStats};
 use crate::error::Result;
 use crate::session::Address;
 use bytemuck::{AnyBitPattern, CheckedBitPattern};
@@ -547,16 +547,17 @@ impl<T> TypedTap<T> {
         &self.tap
     }
 
-    /// The tap of the bytes, mutably: to arm, or to receive records as bytes.
+    /// The tap of the bytes, mutably: to receive records as bytes, for example.
     ///
     /// ```
     /// # use fdring::Server;
     /// # use fdring::typed::{TypedProducer, TypedTap};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let prices = TypedProducer::<f64>::create("prices")?;
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
     /// # let server = Server::listen("@doc-typed-tap-untyped-mut", [prices.untyped()])?;
     /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-untyped-mut")?;
-    /// assert!(tap.untyped_mut().arm()?, "nothing is there: wait until it becomes readable");
+    /// prices.send(&1.5)?;
+    /// assert_eq!(tap.untyped_mut().receive()?.unwrap()[..], 1.5_f64.to_ne_bytes());
     /// # Ok(())
     /// # }
     /// ```
@@ -565,7 +566,67 @@ impl<T> TypedTap<T> {
     }
 }
 
+impl<T> TypedTap<T> {
+    /// Prepares a wait in the caller's event loop: see [`Tap::arm`].
+    ///
+    /// ```
+    /// # use fdring::{Server, errors::TapError};
+    /// # use fdring::typed::{TypedTap, TypedError, TypedProducer};
+    /// # use rustix::event::{PollFd, PollFlags, poll};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-arm", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-arm")?;
+    /// # prices.send(&1.5)?;
+    /// # drop(prices);
+    /// loop {
+    ///     match tap.try_receive() {
+    ///         Ok(Some(prices)) => assert_eq!(prices[..], [1.5]),
+    ///         Ok(None) => break,
+    ///         Err(TypedError::Receive(TapError::Empty)) => {
+    ///             if tap.arm()? {
+    ///                 poll(&mut [PollFd::new(&tap, PollFlags::IN)], None)?;
+    ///             }
+    ///         }
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all
+    ///   waits
+    /// - [`TapError::Wait`] if the kernel cannot provide a descriptor or timer for the wait
+    /// - [`TapError::Forked`] in a forked child
+    pub fn arm(&mut self) -> Result<bool, TapError> {
+        self.tap.arm()
+    }
+
+    /// The statistics so far: see [`Tap::stats`].
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedTap, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-stats", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-stats")?;
+    /// prices.send(&1.5)?;
+    /// tap.receive_value()?;
+    /// assert_eq!(tap.stats().records, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> TapStats {
+        self.tap.stats()
+    }
+}
+
 impl<T> AsFd for TypedTap<T> {
+    /// The descriptor that [`arm`](Self::arm) prepares.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.tap.as_fd()
     }

@@ -3,7 +3,7 @@
 //! The invariant: each call is that of the [`Caller`], and looks at values beside it.
 
 use super::value_of_reply;
-use crate::call::{CallError, Caller, CallerOptions, Ticket};
+use crate::call::{CallError, Caller, CallerOptions, CallerStats, Ticket};
 use crate::error::Result;
 use crate::session::Address;
 use crate::typed::Layout;
@@ -286,14 +286,14 @@ impl<Q: NoUninit, P: CheckedBitPattern> TypedCaller<Q, P> {
 }
 
 impl<Q, P> TypedCaller<Q, P> {
-    /// The caller itself: for its statistics, and to wait in an event loop.
+    /// The caller itself: for everything but values.
     ///
     /// ```
     /// # use fdring::call::{TypedCaller, TypedService};
     /// # fn main() -> fdring::Result<()> {
     /// # let service = TypedService::<u32, u32>::listen("@doc-typed-caller-untyped")?;
     /// let mut caller = TypedCaller::<u32, u32>::connect("@doc-typed-caller-untyped")?;
-    /// assert_eq!(caller.untyped_mut().stats().sent, 0);
+    /// assert_eq!(caller.untyped_mut().address().to_string(), "@doc-typed-caller-untyped");
     /// # drop(service);
     /// # Ok(())
     /// # }
@@ -303,8 +303,62 @@ impl<Q, P> TypedCaller<Q, P> {
     }
 }
 
+impl<Q, P> TypedCaller<Q, P> {
+    /// Prepares a wait for replies in the caller's event loop: see [`Caller::arm`].
+    ///
+    /// ```
+    /// # use fdring::call::{CallError, TypedCaller, TypedService};
+    /// # use rustix::event::{PollFd, PollFlags, poll};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut service = TypedService::<u32, u32>::listen("@doc-typed-caller-arm")?;
+    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(&9).unwrap());
+    /// # let mut caller = TypedCaller::<u32, u32>::connect("@doc-typed-caller-arm")?;
+    /// let mut ticket = caller.send(&3, Duration::from_secs(60))?;
+    /// let square = loop {
+    ///     match caller.try_wait(&mut ticket) {
+    ///         Err(CallError::Empty) => {
+    ///             if caller.arm()? {
+    ///                 poll(&mut [PollFd::new(&caller, PollFlags::IN)], None)?;
+    ///             }
+    ///         }
+    ///         reply => break reply?,
+    ///     }
+    /// };
+    /// assert_eq!(square, Some(9));
+    /// # server.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all waits
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
+    pub fn arm(&mut self) -> Result<bool, CallError> {
+        self.caller.arm()
+    }
+
+    /// The statistics so far: see [`Caller::stats`].
+    ///
+    /// ```
+    /// # use fdring::call::{TypedCaller, TypedService};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let service = TypedService::<u32, u32>::listen("@doc-typed-caller-stats")?;
+    /// let caller = TypedCaller::<u32, u32>::connect("@doc-typed-caller-stats")?;
+    /// assert_eq!(caller.stats().sent, 0);
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> CallerStats {
+        self.caller.stats()
+    }
+}
+
 impl<Q, P> AsFd for TypedCaller<Q, P> {
-    /// The descriptor to wait for, see [`Caller::arm`].
+    /// The descriptor to wait for, see [`arm`](Self::arm).
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.caller.as_fd()
     }

@@ -3,9 +3,10 @@
 //! The invariant: each call is that of the [`Service`], and what it hands out has the values beside it.
 
 use super::TypedRequest;
-use crate::call::{Service, ServiceOptions};
+use crate::call::{Service, ServiceOptions, ServiceStats};
 use crate::consumer::ReceiveError;
 use crate::error::Result;
+use crate::select::Selectable;
 use crate::session::Address;
 use crate::typed::Layout;
 use bytemuck::{CheckedBitPattern, NoUninit};
@@ -176,12 +177,12 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedService<Q, P> {
 }
 
 impl<Q, P> TypedService<Q, P> {
-    /// The service itself: for its statistics, and to wait in an event loop.
+    /// The service itself: for everything but values.
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {
     /// let mut service = fdring::call::TypedService::<u32, u32>::listen("@doc-typed-service-untyped")?;
-    /// assert_eq!(service.untyped_mut().stats().requests, 0);
+    /// assert_eq!(service.untyped_mut().address().to_string(), "@doc-typed-service-untyped");
     /// # Ok(())
     /// # }
     /// ```
@@ -190,9 +191,70 @@ impl<Q, P> TypedService<Q, P> {
     }
 }
 
+impl<Q, P> TypedService<Q, P> {
+    /// Prepares a wait for requests in the caller's event loop: see [`Service::arm`].
+    ///
+    /// ```
+    /// # use fdring::call::{TypedCaller, TypedService};
+    /// # use fdring::errors::ReceiveError;
+    /// # use rustix::event::{PollFd, PollFlags, poll};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = TypedService::<u32, u32>::listen("@doc-typed-service-arm")?;
+    /// # let caller = std::thread::spawn(|| {
+    /// #     let mut caller = TypedCaller::<u32, u32>::connect("@doc-typed-service-arm").expect("it listens");
+    /// #     caller.call(&3, Duration::from_secs(60))
+    /// # });
+    /// let request = loop {
+    ///     match service.try_receive() {
+    ///         Err(ReceiveError::Empty) => {
+    ///             if service.arm()? {
+    ///                 poll(&mut [PollFd::new(&service, PollFlags::IN)], None)?;
+    ///             }
+    ///         }
+    ///         request => break request?,
+    ///     }
+    /// };
+    /// let number = request.value().ok_or("all bits are a number")?;
+    /// request.reply(&(number * number))?;
+    /// # assert_eq!(caller.join().unwrap()?, 9);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiveError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all
+    ///   waits
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    pub fn arm(&mut self) -> Result<bool, ReceiveError> {
+        self.service.arm()
+    }
+
+    /// The statistics so far: see [`Service::stats`].
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let service = fdring::call::TypedService::<u32, u32>::listen("@doc-typed-service-stats")?;
+    /// assert_eq!(service.stats().requests, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> ServiceStats {
+        self.service.stats()
+    }
+}
+
 impl<Q, P> AsFd for TypedService<Q, P> {
-    /// The descriptor to wait for, see [`Service::arm`].
+    /// The descriptor to wait for, see [`arm`](Self::arm).
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.service.as_fd()
+    }
+}
+
+impl<Q, P> Selectable for TypedService<Q, P> {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        Self::arm(self)
     }
 }
