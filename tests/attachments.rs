@@ -933,7 +933,12 @@ fn who_has_gone_and_holds_records_takes_no_descriptors() {
     let mut consumer = Session::connect(&*address).unwrap().attach_one(attach).unwrap();
     producer.send(b"kept").unwrap();
     let kept = consumer.receive().unwrap().unwrap().into_owned();
-    drop(consumer);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    for _ in 0..4 {
+        producer.send_with_fds(b"not read", &[writer.as_fd()]).unwrap();
+    }
+    drop((writer, consumer));
+    assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0, "none waits for the record that is held");
     for number in 0..100 {
         producer.try_send_with_fds(b"", &[marked(number, 0).as_fd()]).unwrap();
     }

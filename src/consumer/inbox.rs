@@ -24,7 +24,6 @@ use crate::wire::LaneAttach;
 use frames::{Announced, Arrived, Frames, Nothing};
 use letting_go::LettingGo;
 use rustix::fd::OwnedFd;
-use rustix::net::{Shutdown, shutdown};
 use std::time::Duration;
 
 use super::TakeFdsError;
@@ -52,7 +51,6 @@ pub(crate) struct InboxEnd {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     guard: ForkGuard,
-    frames: Frames,
     /// The most descriptors of a frame that is taken out of the queue before its record is read.
     ahead_fds_max: usize,
     untaken: LettingGo,
@@ -62,9 +60,10 @@ pub(crate) struct Inbox {
     frames_per_call: usize,
 }
 
-/// What is known of the queue.
-#[derive(Debug, Default)]
+/// The queue, and what is known of it.
+#[derive(Debug)]
 struct Queue {
+    frames: Frames,
     /// What was taken out of it and is not used yet.
     head: Option<Arrived>,
     /// What was taken out after that, with a look at what follows it.
@@ -118,10 +117,9 @@ impl Inbox {
     ) -> Self {
         let has_few = usize::from(fds_max) <= AHEAD_ALL_FDS_MAX;
         let ahead_fds_max = if has_few { AHEAD_ALL_FDS_MAX } else { AHEAD_FDS_MAX };
-        let frames = Frames { socket, lane, severed: LettingGo::of_severed(producer_uid) };
+        let queue = Mutex::new(Queue::new(Frames::new(socket, lane, LettingGo::of_severed(producer_uid))));
         let (untaken, refused) = (LettingGo::of_untaken(producer_uid), LettingGo::of_refused(producer_uid));
-        let queue = Mutex::new(Queue::default());
-        Self { guard, frames, ahead_fds_max, untaken, refused, queue, frames_per_call: FRAMES_PER_CALL }
+        Self { guard, ahead_fds_max, untaken, refused, queue, frames_per_call: FRAMES_PER_CALL }
     }
 
     /// Ends a call after this number of frames.
@@ -248,9 +246,15 @@ impl Inbox {
         self.refused.is_full()
     }
 
-    /// Receives nothing any more, and lets the producer know.
+    /// Receives nothing any more, lets the producer know, and lets go of what has come: in flight it would count
+    /// against the limit of the producer's user, and keep its files open, for as long as records are held.
     pub(super) fn hang_up(&self) {
-        let _ = shutdown(&self.frames.socket, Shutdown::Both);
+        self.hang_up_in(&mut self.queue.lock());
+    }
+
+    fn hang_up_in(&self, queue: &mut Queue) {
+        queue.frames.end();
+        self.let_go_of_all(queue);
     }
 
     /// The descriptors of the record at `position`, from the last frame of their number. `None` if the next ones are
@@ -298,7 +302,7 @@ impl Inbox {
     fn peek(&self, queue: &Queue) -> Result<Announced, Nothing> {
         match &queue.next {
             Some(next) => Ok(next.announced()),
-            None => self.frames.peek(queue.number),
+            None => queue.frames.peek(queue.number),
         }
     }
 
@@ -306,7 +310,7 @@ impl Inbox {
     /// two system calls that it costs anyway, so that the look is free.
     fn look_behind_head(&self, queue: &mut Queue) -> Result<Announced, Nothing> {
         // What comes without the rest of its frame is closed, again and again until that can be done.
-        let has_few = self.frames.severed.is_done()
+        let has_few = queue.frames.severed.is_done()
             && queue.head.as_ref().is_some_and(|head| head.fds.len() <= self.ahead_fds_max);
         if has_few && queue.next.is_none() {
             match self.take_out(queue, self.ahead_fds_max) {
@@ -334,15 +338,14 @@ impl Inbox {
         if let Some(fault) = &queue.fault {
             return Err(Nothing::Fault(fault.to_string()));
         }
-        let arrived = self.frames.take(queue.number, fds_max)?;
+        let arrived = queue.frames.take(queue.number, fds_max)?;
         queue.number = arrived.number;
         Ok(arrived)
     }
 
     /// Notes what the producer did wrong; nothing more is received, nor handed out of what is here.
     fn note_fault(&self, queue: &mut Queue, fault: &str) -> TakeFdsError {
-        self.hang_up();
-        self.let_go_of_all(queue);
+        self.hang_up_in(queue);
         TakeFdsError::Peer(queue.fault.get_or_insert_with(|| fault.into()).clone())
     }
 
@@ -354,6 +357,12 @@ impl Inbox {
     fn let_go_of_all(&self, queue: &mut Queue) {
         let arrived = [queue.head.take(), queue.next.take()];
         arrived.into_iter().flatten().for_each(|arrived| self.untaken.let_go(arrived.fds));
+    }
+}
+
+impl Queue {
+    fn new(frames: Frames) -> Self {
+        Self { frames, head: None, next: None, taken: None, number: 0, fault: None, may_have_untaken: false }
     }
 }
 
@@ -478,7 +487,10 @@ mod tests {
     #[test]
     fn what_was_sent_before_a_reset_is_there() {
         let (inbox, producer) = inbox();
-        assert_eq!(rustix::net::send(&inbox.frames.socket, b"x", rustix::net::SendFlags::empty()), Ok(1));
+        assert_eq!(
+            rustix::net::send(inbox.queue.lock().frames.socket().ok().unwrap(), b"x", rustix::net::SendFlags::empty()),
+            Ok(1)
+        );
         say(&producer, 0, 64, 1);
         drop(producer);
         assert_eq!(taken(&inbox, 64, 1), Ok(1));
@@ -518,12 +530,12 @@ mod tests {
     fn nothing_is_taken_out_ahead_while_parts_of_frames_wait_to_be_closed() {
         let (inbox, producer) = inbox();
         let (socket, listener) = lingering();
-        close_later_counted([socket], &inbox.frames.severed.closes);
+        close_later_counted([socket], &inbox.queue.lock().frames.severed.closes);
         (0..4).for_each(|number| say(&producer, number, 64 + 64 * number, 1));
         assert_eq!(taken(&inbox, 64, 1), Ok(1));
         assert!(inbox.queue.lock().next.is_none(), "a look says what comes next");
         drop(listener);
-        wait_until("it is closed", || inbox.frames.severed.is_done());
+        wait_until("it is closed", || inbox.queue.lock().frames.severed.is_done());
         assert_eq!(taken(&inbox, 128, 1), Ok(1));
         assert!(inbox.queue.lock().next.is_some());
         assert_eq!(taken(&inbox, 192, 1), Ok(1));
@@ -554,11 +566,32 @@ mod tests {
     fn nothing_comes_once_the_reader_has_left() {
         for holds_records in [false, true] {
             let (inbox, producer) = inbox();
-            let _copy = inbox.frames.socket.as_fd().try_clone_to_owned().unwrap();
+            let _copy = inbox.queue.lock().frames.socket().ok().unwrap().try_clone_to_owned().unwrap();
             say(&producer, 0, 64, 1);
             let _kept = holds_records.then_some(inbox).inspect(Inbox::hang_up);
             let late = send_frame(producer.as_fd(), &frame(3, 1, &[(128, 1)]), &[producer.as_fd()]);
             assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        }
+    }
+
+    #[test]
+    fn what_has_come_is_let_go_once_the_reader_has_left_or_found_a_fault() {
+        for has_fault in [false, true] {
+            let (inbox, producer) = inbox();
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            // More than are received ahead.
+            for number in 0..4 {
+                send_frame(producer.as_fd(), &frame(3, number, &[(64 + 64 * number, 1)]), &[writer.as_fd()]).unwrap();
+            }
+            drop(writer);
+            if has_fault {
+                assert!(matches!(taken(&inbox, 64, 2), Err(TakeFdsError::Peer(_))));
+            } else {
+                assert_eq!(taken(&inbox, 64, 1), Ok(1));
+                inbox.hang_up();
+            }
+            assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0, "none is left");
+            drop(inbox);
         }
     }
 
@@ -596,11 +629,11 @@ mod tests {
             say(&producer, 0, 64, 1);
             let no_threads = start_instead(|_| Err(rustix::io::Errno::AGAIN.into()));
             let files = (0..SEVERED_MAX).map(|_| std::io::pipe().unwrap().1.into());
-            close_later_counted(files, &inbox.frames.severed.closes);
+            close_later_counted(files, &inbox.queue.lock().frames.severed.closes);
             assert_eq!(taken(&inbox, 64, 1), Err(TakeFdsError::NoRoom));
             drop(no_threads);
             assert_eq!(taken(&inbox, 64, 1), Err(TakeFdsError::NoRoom));
-            wait_until("all are closed", || inbox.frames.severed.is_done());
+            wait_until("all are closed", || inbox.queue.lock().frames.severed.is_done());
             assert_eq!(taken(&inbox, 64, 1), Ok(1));
         });
     }

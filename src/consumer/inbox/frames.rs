@@ -8,14 +8,15 @@ use super::letting_go::LettingGo;
 use crate::fds::{self, ReceivedFrame, RecvFdsError};
 use crate::os::closing::Connection;
 use crate::wire::{ATTACHMENTS_MAX_BYTES, AttachedRecord, Attachments, Frame};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The end of a pair of sockets on which frames come.
 #[derive(Debug)]
 pub(super) struct Frames {
-    pub(super) socket: Connection,
+    /// `None` once nothing more is received.
+    socket: Option<Connection>,
     /// As the Offer numbers it.
-    pub(super) lane: usize,
+    lane: usize,
     /// Lets go of those that came without others of their frame.
     pub(super) severed: LettingGo,
 }
@@ -70,10 +71,24 @@ pub(super) enum Nothing {
 }
 
 impl Frames {
+    pub(super) fn new(socket: Connection, lane: usize, severed: LettingGo) -> Self {
+        Self { socket: Some(socket), lane, severed }
+    }
+
+    /// Ends the connection, with all that is in the queue.
+    pub(super) fn end(&mut self) {
+        self.socket = None;
+    }
+
+    pub(super) fn socket(&self) -> Result<BorrowedFd<'_>, Nothing> {
+        self.socket.as_ref().map(AsFd::as_fd).ok_or(Nothing::Over)
+    }
+
     /// What the next frame says, which stays where it is. The frame before it had the number `after`.
     pub(super) fn peek(&self, after: u64) -> Result<Announced, Nothing> {
         let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
-        let len = self.receive(|| fds::peek_frame(self.socket.as_fd(), &mut bytes))?;
+        let socket = self.socket()?;
+        let len = self.receive(|| fds::peek_frame(socket, &mut bytes))?;
         // The descriptors are counted when they come.
         let announced = u16::from_le_bytes([bytes[12], bytes[13]]);
         let Attachments { number, records, .. } = self.parse(after, &bytes[..len], announced.into())?;
@@ -87,11 +102,11 @@ impl Frames {
             return Err(Nothing::NoRoom);
         }
         let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
-        let peeked = self.receive(|| fds::peek_frame_with_fds(self.socket.as_fd(), &mut bytes, fds_max));
+        let socket = self.socket()?;
+        let peeked = self.receive(|| fds::peek_frame_with_fds(socket, &mut bytes, fds_max));
         let ReceivedFrame { len, fds } = peeked?;
         let parsed = self.parse(after, &bytes[..len], fds.len());
-        let parsed =
-            parsed.and_then(|parsed| self.receive(|| fds::discard_frame(self.socket.as_fd())).map(|()| parsed));
+        let parsed = parsed.and_then(|parsed| self.receive(|| fds::discard_frame(socket)).map(|()| parsed));
         let Attachments { number, records, .. } = match parsed {
             Ok(parsed) => parsed,
             Err(nothing) => {
@@ -178,7 +193,7 @@ mod tests {
         for (number, (calls, made, answer)) in cases.into_iter().enumerate() {
             let ((socket, _producer), guard) = (fds::seqpacket_pair().unwrap(), ForkGuard::get().unwrap());
             let socket = Connection::new(socket, guard);
-            let frames = Frames { socket, lane: 0, severed: LettingGo::of_severed(None) };
+            let frames = Frames::new(socket, 0, LettingGo::of_severed(None));
             let ((mut reader, writer), mut left) = (pipe().unwrap(), calls.iter());
             let outcome = frames.receive(|| {
                 // With what came of it.
