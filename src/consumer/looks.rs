@@ -156,10 +156,7 @@ impl Consumer {
             }
             Look::Ended(_) => Ok(None),
             Look::Empty => {
-                self.vain_tries = self.vain_tries.saturating_add(1);
-                if self.vain_tries == PEEKS_MAX * TRIES_PER_PEEK {
-                    self.pace.note_lull();
-                }
+                self.note_vain_try();
                 self.note_idle();
                 self.look_at_session_if_due();
                 self.last_look(ReceiveError::Empty)
@@ -183,7 +180,7 @@ impl Consumer {
             self.waiter.disarm(&self.reader);
             self.note_found_by_try(self.reader.unread_beyond_next());
         } else {
-            self.vain_tries = self.vain_tries.saturating_add(1);
+            self.note_vain_try();
         }
         has_news
     }
@@ -222,6 +219,14 @@ impl Consumer {
         self.reader.release_all();
         self.settle_inbox_if_due();
         !self.reader.may_sleep(|| self.waiter.fate() != Fate::Alive)
+    }
+
+    /// A look of a call that does not wait has found nothing.
+    fn note_vain_try(&mut self) {
+        self.vain_tries = self.vain_tries.saturating_add(1);
+        if self.vain_tries == PEEKS_MAX * TRIES_PER_PEEK {
+            self.pace.note_lull();
+        }
     }
 
     /// A record was found by a call that does not wait, and `more_bytes` beyond it.

@@ -139,6 +139,12 @@ impl Pace {
         now
     }
 
+    /// Whether looks are put off now.
+    #[cfg(test)]
+    pub(super) fn puts_off(&self) -> bool {
+        self.hold_ns() != 0
+    }
+
     fn hold_ns(&self) -> u64 {
         match self.mode {
             Mode::Watch { .. } => 0,

@@ -498,3 +498,21 @@ fn one_record_that_was_looked_for_is_an_answer_however_long_it_is() {
         assert!(!consumer.pace.expects_answer(), "there are more");
     }
 }
+
+/// Others that are looked at in turn with it wait no longer then.
+#[test]
+fn looks_at_a_stream_that_has_stopped_are_put_off_no_longer_after_some_in_vain() {
+    // A ring of 4 KiB holds 16 of these, header and all, and no padding.
+    let record = [0; 248];
+    let mut producer = Producer::create_at(&LaneOptions::new("stopped").capacity(4096), 0).unwrap();
+    let Attached { mut consumer, _session, .. } = join(&producer, Start::Latest, false);
+    consumer.spin = DEADLINE;
+    for _ in 0..16 {
+        (0..8).for_each(|_| producer.send(&record).unwrap());
+        assert!(consumer.has_news());
+        (0..8).for_each(|_| assert_eq!(consumer.try_receive().unwrap().unwrap().len(), record.len()));
+    }
+    assert!(consumer.pace.puts_off(), "it is a stream");
+    (0..200).for_each(|_| assert!(!consumer.has_news()));
+    assert!(!consumer.pace.puts_off());
+}
