@@ -1469,7 +1469,7 @@ FAULTS = [
     ("take: as many descriptors by the low four bits", INBOX,
      [("if fds.len() == usize::from(count) => Ok(fds)", "if fds.len() % 16 == usize::from(count % 16) => Ok(fds)")], "fuzz inbox"),
     ("take: a full table takes the frame", INBOX_FRAMES,
-     [("        let ReceivedFrame { len, fds } = peeked?;\n", "        if matches!(peeked, Err(Nothing::NoRoom)) {\n            let _ = fds::discard_frame(self.socket.as_fd());\n        }\n        let ReceivedFrame { len, fds } = peeked?;\n")],
+     [("        let ReceivedFrame { len, fds } = peeked?;\n", "        if matches!(peeked, Err(Nothing::NoRoom)) {\n            let _ = fds::discard_frame(socket);\n        }\n        let ReceivedFrame { len, fds } = peeked?;\n")],
      "lib fuzzing::replay::inbox"),
     # What others' bug reports told of: each mend taken back.
     ("of_sender: pid 0 is a process", PEER,

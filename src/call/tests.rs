@@ -52,7 +52,7 @@ fn liar(service: &Service) -> Pair {
     connect(service.address(), &lane(), &terms(), Deadline::Never).unwrap()
 }
 
-fn write(pair: &mut Pair, prefix: Prefix, body: &[u8]) {
+pub(super) fn write(pair: &mut Pair, prefix: Prefix, body: &[u8]) {
     pair.producer
         .fill(24 + body.len(), |bytes| {
             prefix.write(&mut bytes[..24]);
@@ -197,7 +197,7 @@ fn a_flood_without_an_end_ends_no_later_than_the_call() {
 }
 
 /// A service that writes what it likes, and a caller of it.
-fn lying_service(options: CallerOptions) -> (PairListener, Pair, Caller) {
+pub(super) fn lying_service(options: CallerOptions) -> (PairListener, Pair, Caller) {
     let address = unique_address();
     let listener = PairListener::listen(&address, 0o600, 8, lane(), terms()).unwrap();
     let caller = options.connect(&address).unwrap();
@@ -209,7 +209,7 @@ fn lying_service(options: CallerOptions) -> (PairListener, Pair, Caller) {
     (listener, pair.unwrap(), caller)
 }
 
-fn reply(id: u64, kind: Kind) -> Prefix {
+pub(super) fn reply(id: u64, kind: Kind) -> Prefix {
     Prefix { id, deadline_ns: 0, kind }
 }
 

@@ -165,7 +165,16 @@ impl Caller {
         }
         self.forget_dropped();
         let came = self.come_for(&mut ticket.call, limit)?;
-        self.reply_of(came)
+        self.hand_out(&mut ticket.call, came)
+    }
+
+    /// What came for a call, for the program. If that is lost, the call is over, whether or not more was to come.
+    fn hand_out(&mut self, call: &mut OpenCall, came: Came) -> Result<Option<Reply>, CallError> {
+        let reply = self.reply_of(came);
+        if matches!(reply, Err(CallError::Lost(_))) && !std::mem::replace(&mut call.is_over, true) {
+            let _ = self.calls.cancel(call.id);
+        }
+        reply
     }
 
     /// Waits for the next answer to a call.
@@ -257,16 +266,21 @@ impl Caller {
         match (self.line.as_mut().and_then(|line| line.body(found)), kind) {
             (Some(body), Kind::Refusal(cause)) => Err(refused(cause, &body)),
             (Some(body), kind) => Ok(Reply::new(body, kind == Kind::LastReply)),
-            (None, _) => Err(self.lose_in_hand()),
+            (None, kind) => Err(self.lose_in_hand(kind)),
         }
     }
 
     /// The answer in hand was overwritten: this end was evicted.
     #[cold]
     #[inline(never)]
-    fn lose_in_hand(&mut self) -> CallError {
+    fn lose_in_hand(&mut self, kind: Kind) -> CallError {
         let why = self.line.as_mut().map_or(ReceiveError::Closed, |line| line.pair.consumer.stopped());
-        self.stats.lost += 1;
+        match kind {
+            Kind::Refusal(_) => self.stats.refused -= 1,
+            _ => self.stats.replies -= 1,
+        }
+        // That of a part is in flight, and lost with the others, or given up.
+        self.stats.lost += u64::from(kind != Kind::Reply);
         self.lose(&why);
         CallError::Lost(why)
     }
@@ -277,4 +291,32 @@ impl Caller {
 fn refused(cause: Cause, reason: &[u8]) -> CallError {
     // A service may send anything.
     CallError::Refused { cause, reason: printable(&String::from_utf8_lossy(reason), REASON_MAX_BYTES).into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::CallerOptions;
+    use crate::call::tests::{lying_service, reply, write};
+    use crate::test_support::DEADLINE;
+
+    #[test]
+    fn an_answer_that_is_lost_in_the_middle_of_a_copy_loses_its_call_once() {
+        for kind in [Kind::Reply, Kind::LastReply, Kind::Refusal(Cause::Program)] {
+            let (_listener, mut pair, mut caller) = lying_service(CallerOptions::new());
+            let [mut ticket, mut other] = [b"a", b"b"].map(|request| caller.send(request, DEADLINE).unwrap());
+            write(&mut pair, reply(1, kind), b"overwritten");
+            let came = caller.come_for(&mut ticket.call, Deadline::Never).unwrap();
+            // Between the look and the copy.
+            let producer = &mut pair.producer;
+            producer.consumers().iter().for_each(|consumer| assert!(producer.evict(consumer).unwrap()));
+            (0..8).for_each(|_| producer.send(&[0; 10_000]).unwrap());
+            let lost = caller.hand_out(&mut ticket.call, came).unwrap_err();
+            assert!(matches!(lost, CallError::Lost(ReceiveError::Evicted { .. })), "{lost:?}");
+            assert!(caller.wait(&mut ticket).unwrap().is_none(), "it was told so");
+            assert!(matches!(caller.wait(&mut other), Err(CallError::Lost(_))));
+            let stats = caller.stats();
+            assert_eq!((stats.lost, stats.replies, stats.refused, stats.in_flight), (2, 0, 0, 0), "{kind:?}");
+        }
+    }
 }
