@@ -963,7 +963,7 @@ impl Drop for Producer {
     }
 }
 
-/// Payloads up to this length, in bytes, fit into every ring: what comes before one takes at most a quarter of the ring.
+/// Payloads up to this length, in bytes, fit into every ring: what comes before one takes at most a quarter of it.
 const FITS_ALWAYS_BYTES: usize = CAPACITY_MIN_BYTES as usize / 4;
 
 const _: () = {
