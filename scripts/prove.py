@@ -4,8 +4,12 @@
     scripts/prove.py              the short form: a few minutes
     scripts/prove.py --long       the long form: hours; everything deeper, and what only it runs
     scripts/prove.py STEP...      only these steps
+    scripts/prove.py --long --hours 1 tests    all tests in their long form, with an hour of the soak
     scripts/prove.py --without STEP   all but this one, for a caller that runs it elsewhere
     scripts/prove.py --list       the steps
+
+In the long form taps read at full speed for two minutes, a task takes five million records beside a timer, and a
+collector has 2,000 clients: TESTS_LONG has each variable, which can be set by hand for `cargo test` too.
 
 The output of each step is in target/prove/STEP.log, and shown where it fails. The exit status is 1 if anything fails.
 What the toolchain or the machine at hand cannot do is a row that says so, and no failure.
@@ -28,8 +32,13 @@ TAIL_LINES = 120
 # So many cases of each property: proptest's own default, and far more.
 PROPERTY_CASES = {False: 256, True: 10_000}
 FUZZ_SECONDS = {False: 5, True: 1200}
-# For the tests that kill, in the long form: how often each step, and for how long at random times.
-KILLS_LONG = {"FDRING_CRASH_ROUNDS": "20", "FDRING_SOAK_SECONDS": "600"}
+# For tests that go on as long as they are told, in the long form: how often they kill at each step, for how many
+# seconds at random times, for how many seconds taps read at full speed, how many records a task selects beside a timer,
+# and how many clients come to a collector.
+TESTS_LONG = {"FDRING_CRASH_ROUNDS": "20", "FDRING_SOAK_SECONDS": "600", "FDRING_TAP_SECONDS": "120",
+              "FDRING_SELECT_RECORDS": "5000000", "FDRING_CLIENTS": "2000"}
+# What `--hours` says of the soak.
+SOAK = {}
 # What prints a line that begins with "proof: " and its name, and where it is.
 KILLERS = {"crash points": "tests/crash_points.rs", "soak": "tests/soak.rs", "succession": "tests/soak.rs",
            "endpoints": "tests/soak.rs", "feed": "tests/feed.rs"}
@@ -79,7 +88,7 @@ def properties():
 def tests(long):
     """Every test, with the corpora, the properties, and the kills at every step: one run, and a row for each."""
     cases = PROPERTY_CASES[long]
-    env = {"PROPTEST_CASES": str(cases)} | (KILLS_LONG if long else {})
+    env = {"PROPTEST_CASES": str(cases)} | (TESTS_LONG if long else {}) | SOAK
     # Without those options it is the command of README.md; they show what tests print, which the rows are made of.
     command = ["cargo", "test", "--all-features", "--locked", "--no-fail-fast", "--", "--show-output"]
     run = Run("tests", command, env)
@@ -213,6 +222,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
     parser.add_argument("--long", action="store_true", help="hours instead of minutes")
+    parser.add_argument("--hours", type=float, metavar="HOURS",
+                        help="for how long the soak kills at random times; 10 minutes in the long form, else 5 seconds")
     parser.add_argument("--without", metavar="STEP", action="append", default=[], help="leaves that step out")
     parser.add_argument("--list", action="store_true", help="what the steps are")
     args = parser.parse_args()
@@ -223,6 +234,8 @@ def main():
     unknown = {*args.steps, *args.without} - set(STEPS)
     if unknown:
         parser.error(f"no step is called {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+    if args.hours is not None:
+        SOAK["FDRING_SOAK_SECONDS"] = str(round(args.hours * 3600))
     LOGS.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, step in STEPS.items():

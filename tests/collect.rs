@@ -1,5 +1,5 @@
 //! A collector, and producers that connect to it: processes that come, go, are killed, are stopped and lie.
-#![allow(unsafe_code, reason = "a promise about this program's own producer")]
+#![allow(unsafe_code, reason = "a promise about this program's own producer, and processes that are forked")]
 
 mod common;
 #[path = "common/hostile.rs"]
@@ -14,6 +14,7 @@ mod peer;
 mod stage;
 
 use std::collections::BTreeMap;
+use std::io::{PipeWriter, Read, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,9 @@ use fdring::{Attach, Interrupter, Producer, Server, Session};
 use hostile::*;
 use impostor::{CAPACITY, Goods, offer};
 use marks::{borrowed, mark_of, marks};
-use peer::{Peer, argument, say};
+use peer::{Peer, argument, say, told};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// What a client sends, and how much of it before it connects.
 const RECORDS: u64 = 100;
@@ -46,7 +47,9 @@ fn options(sessions_max: usize) -> CollectorOptions {
 fn plays_a_role() -> bool {
     match role().as_deref() {
         Some("client") => client(),
+        Some("nursery") => nursery(),
         Some("collector") => {
+            allow_all_descriptors();
             let argument = argument();
             let (address, clients) = argument.split_once(' ').unwrap();
             let mut collector = options(usize::MAX).listen(address).unwrap();
@@ -60,6 +63,57 @@ fn plays_a_role() -> bool {
     true
 }
 
+/// As many descriptors as this process may have: a session takes several.
+fn allow_all_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+/// Forks as many clients as it is told, which all come at once and end in order. It says when half of them and when
+/// all of them are about to connect, and in how many milliseconds they have come and gone.
+///
+/// It never uses the library itself: its children may.
+fn nursery() {
+    let argument = argument();
+    let (address, _) = argument.split_once(' ').unwrap();
+    say("ready");
+    while let Ok(clients) = told().parse::<usize>() {
+        let begin = Instant::now();
+        let (mut connecting, connects) = std::io::pipe().unwrap();
+        let pids: Vec<i32> = (0..clients).map(|_| fork_client(address, &connects)).collect();
+        drop(connects);
+        let mut hear = |count: usize| connecting.read_exact(&mut vec![0; count]).unwrap();
+        hear(clients / 2);
+        say("half connect");
+        hear(clients - clients / 2);
+        say("all connect");
+        for pid in pids {
+            let mut status = 0;
+            // SAFETY: it waits for a child of ours, once, and stores into `status`.
+            let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
+            assert_eq!((waited, status), (pid, 0), "a client failed");
+        }
+        say(&begin.elapsed().as_millis().to_string());
+    }
+}
+
+/// Forks a process that is a client and exits at once; its number.
+fn fork_client(address: &str, mut connects: &PipeWriter) -> i32 {
+    // SAFETY: the child uses nothing that another thread may have locked: the only one waits for this test to end.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "no child: {}", std::io::Error::last_os_error());
+    if pid == 0 {
+        let life = || {
+            connects.write_all(b"!").unwrap();
+            live(address, "finish");
+        };
+        let has_failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life)).is_err();
+        // SAFETY: it ends this process, and nothing else: the test's harness is the parent's.
+        unsafe { libc::_exit(i32::from(has_failed)) }
+    }
+    pid
+}
+
 /// How often each end came.
 fn count(mut counts: BTreeMap<String, usize>, end: String) -> BTreeMap<String, usize> {
     *counts.entry(end).or_default() += 1;
@@ -70,6 +124,10 @@ fn count(mut counts: BTreeMap<String, usize>, end: String) -> BTreeMap<String, u
 fn client() {
     let argument = argument();
     let [address, ending] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
+    live(address, ending);
+}
+
+fn live(address: &str, ending: &str) {
     let mut lane = LaneOptions::new("numbers").capacity(1 << 16).prefault(false).create().unwrap();
     // A lane is read from its beginning, before the collector knew of it.
     (0..BEFORE).for_each(|number| lane.send(&number.to_le_bytes()).unwrap());
@@ -164,6 +222,41 @@ fn clients_of_a_stopped_collector_lose_nothing() {
     let half = CLIENTS / 2;
     assert_eq!(collector.heard(), format!("{{\"{RECORDS} dead\": {half}, \"{RECORDS} finished\": {half}}}"));
     drop(clients);
+}
+
+/// As many as `FDRING_CLIENTS` says, else 1,000: two thirds of them at once, and the others while the collector is
+/// stopped in the middle of their coming.
+#[test]
+fn a_crowd_of_clients_that_exit_at_once_loses_nothing() {
+    if plays_a_role() {
+        return;
+    }
+    let test = "a_crowd_of_clients_that_exit_at_once_loses_nothing";
+    let clients = std::env::var("FDRING_CLIENTS").map_or(1000, |text| text.parse::<usize>().unwrap());
+    let stopped = clients / 3;
+    let argument = format!("{} {clients}", unique_address());
+    let mut collector = Peer::start(test, "collector", &argument);
+    collector.expect("listening");
+    let mut nursery = Peer::start(test, "nursery", &argument);
+    nursery.expect("ready");
+    let mut come = |count: usize, stops: bool| {
+        nursery.tell(&count.to_string());
+        nursery.expect("half connect");
+        if stops {
+            collector.signal(Signal::STOP);
+        }
+        nursery.expect("all connect");
+        if stops {
+            collector.signal(Signal::CONT);
+        }
+        let millis: u64 = nursery.heard().parse().unwrap();
+        println!("{count} clients in {millis} ms: {} in a second", count as u64 * 1000 / millis.max(1));
+    };
+    come(clients - stopped, false);
+    come(stopped, true);
+    collector.expect(&format!("{{\"{RECORDS} finished\": {clients}}}"));
+    nursery.finish();
+    collector.finish();
 }
 
 #[test]

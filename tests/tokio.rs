@@ -750,6 +750,72 @@ fn a_busy_task_lets_others_run() {
     });
 }
 
+/// A million records a second, or as many as this machine can: a task waits for them beside a timer, and drops what
+/// it waits for whenever that ends. 500,000 records in each runtime, or as many as `FDRING_SELECT_RECORDS` says.
+#[test]
+fn a_stream_at_full_rate_under_select_with_a_timer_loses_and_doubles_nothing() {
+    let records = std::env::var("FDRING_SELECT_RECORDS").map_or(500_000, |text| text.parse::<u64>().unwrap());
+    for runtime in runtimes() {
+        let (mut producer, _server, address) = lane(1 << 20);
+        let consumer = attach(&address, false);
+        let sender = std::thread::spawn(move || {
+            let begin = Instant::now();
+            for number in 0..records {
+                // By the clock, a few at a time.
+                while number % 16 == 0 && begin.elapsed() < Duration::from_micros(number) {
+                    std::thread::yield_now();
+                }
+                producer.send(&number.to_le_bytes()).unwrap();
+            }
+        });
+        let begin = Instant::now();
+        let (received, dropped) = run(&runtime, async move {
+            let mut consumer = Async::new(consumer).unwrap();
+            let (mut expected, mut dropped) = (0_u64, 0_u64);
+            let mut take = |payload: &[u8]| {
+                assert_eq!(number(payload), expected, "a record is missing, or came twice");
+                expected += 1;
+            };
+            let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+            for round in 0_u64.. {
+                let is_over = match round / 64 % 3 {
+                    0 => tokio::select! {
+                        count = consumer.receive_many(|record| take(record)) => Some(count.unwrap() == 0),
+                        () = &mut timer => None,
+                    },
+                    1 => tokio::select! {
+                        biased;
+                        record = consumer.receive() => Some(record.unwrap().map(|record| take(&record)).is_none()),
+                        () = &mut timer => None,
+                    },
+                    _ => tokio::select! {
+                        record = consumer.receive() => Some(record.unwrap().map(|record| take(&record)).is_none()),
+                        () = &mut timer => None,
+                    },
+                };
+                match is_over {
+                    Some(true) => break,
+                    Some(false) => {}
+                    None => {
+                        dropped += 1;
+                        // Up to a millisecond; half of the time none, which ends at the first look.
+                        let random = round.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53;
+                        let pause = Duration::from_micros(random.saturating_sub(1024));
+                        timer.as_mut().reset(tokio::time::Instant::now() + pause);
+                    }
+                }
+            }
+            assert!(consumer.receive().await.unwrap().is_none(), "it stays the end");
+            (expected, dropped)
+        });
+        let seconds = begin.elapsed().as_secs_f64();
+        sender.join().unwrap();
+        assert_eq!(received, records);
+        println!("{:.2} M records/s, and {dropped} receives were dropped", records as f64 / seconds / 1e6);
+        assert!(dropped > 10, "only {dropped} receives were dropped");
+    }
+}
+
 #[test]
 fn an_idle_task_costs_no_wake_ups() {
     isolated("an_idle_task_costs_no_wake_ups", || {
