@@ -101,7 +101,10 @@ fn goes_on_after_the_death_of_a_consumer(test: &str, kind: &str) {
         producer.send(&[3]).unwrap();
         wait_until("the session is over", || server.stats().sessions == 0);
         wait_until("nothing is left", || census() == with_server);
-        assert_eq!((producer.consumer_count(), server.stats().evicted), (0, 0));
+        // One that copies is put out if somebody looks at its memory as it dies, see proc_pid_maps(5).
+        let evicted_max = usize::from(kind == "copying");
+        assert_eq!(producer.consumer_count(), 0);
+        assert!(server.stats().evicted as usize <= evicted_max);
         drop((producer, server));
         assert_eq!(census(), before);
         // Its time may be up.

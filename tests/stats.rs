@@ -172,7 +172,7 @@ fn those_who_join_leave_die_and_are_evicted_are_told_apart() {
             consumer.expect("attached");
             consumer
         };
-        let (mut leaves, dies, evicted) = (start(), start(), start());
+        let (mut leaves, mut dies, evicted) = (start(), start(), start());
         let turnover = |producer: &Producer| {
             let stats = producer.stats();
             [stats.consumers_joined, stats.consumers_left, stats.consumers_died, stats.consumers_evicted]
@@ -191,15 +191,29 @@ fn those_who_join_leave_die_and_are_evicted_are_told_apart() {
         wait_until("it is told", || server.stats().evicted == 1);
         assert_eq!(turnover(&producer), [3, 1, 0, 1]);
 
-        dies.kill();
-        wait_until("it has died", || server.stats().died == 1);
-        assert_eq!(turnover(&producer), [3, 1, 1, 1]);
+        // One that dies while somebody looks at its memory, see proc_pid_maps(5), has it a moment longer, and is put
+        // out like one that lives: then there is another.
+        let (mut joined, mut put_out) = (3, 1);
+        loop {
+            dies.kill();
+            wait_until("it has gone", || server.stats().died + server.stats().evicted > put_out);
+            if server.stats().died == 1 {
+                break;
+            }
+            assert_eq!(turnover(&producer), [joined, 1, 0, put_out + 1]);
+            (joined, put_out) = (joined + 1, put_out + 1);
+            assert!(joined < 20, "each that died was put out");
+            dies = start();
+        }
+        assert_eq!(turnover(&producer), [joined, 1, 1, put_out]);
         drop(tap);
         wait_until("the tap has left, too", || server.stats().left == 2);
-        assert_eq!(turnover(&producer), [3, 1, 1, 1], "no consumer");
+        assert_eq!(turnover(&producer), [joined, 1, 1, put_out], "no consumer");
         producer.send(b"goes on").unwrap();
+        wait_until("all sessions are over", || server.stats().sessions == 0);
         let stats = server.stats();
-        assert_eq!((stats.accepted, stats.refused, stats.attached, stats.sessions), (4, 0, 4, 0));
+        let sessions = joined + 1;
+        assert_eq!((stats.accepted, stats.refused, stats.attached, stats.sessions), (sessions, 0, sessions, 0));
     });
 }
 
