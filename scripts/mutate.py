@@ -54,6 +54,7 @@ ROSTER = "src/ring/roster.rs"
 SEAT = "src/ring/seat.rs"
 PLACES = "src/ring/places.rs"
 PUBLISHER = "src/ring/publisher.rs"
+SLEEPERS = "src/ring/sleepers.rs"
 LANE = "src/memory/lane.rs"
 COPYING = "src/memory/copy.rs"
 ROW = "src/producer/runs.rs"
@@ -679,14 +680,19 @@ FAULTS = [
     ("disarm: the epoch left odd", SLEEP,
      [("            take_back(seat.wait_epoch());\n            *self", "            *self")], "lib ring_tests::sleep"),
     # The producer's side of both.
-    ("wake_sleepers: light barrier left out", PUBLISHER, [("barrier::light();", "")], "data"),
-    ("wake_sleepers: fence left out", PUBLISHER, [("if snapshot.fences {\n        " + SEQCST, "if false {")], "data"),
-    ("wake_sleepers: fence weakened", PUBLISHER,
+    ("wake_sleepers: light barrier left out", SLEEPERS, [("barrier::light();", "")], "data"),
+    ("wake_sleepers: fence left out", SLEEPERS, [("if snapshot.fences {\n        " + SEQCST, "if false {")], "data"),
+    ("wake_sleepers: fence weakened", SLEEPERS,
      [("if snapshot.fences {\n        " + SEQCST, "if snapshot.fences {\n        " + ACQREL)], "data"),
-    ("wake_sleepers: seats looked at before the barrier", PUBLISHER,
+    ("wake_sleepers: seats looked at before the barrier", SLEEPERS,
      [("    roster.update(snapshot);\n", ""), ("barrier::light();", "roster.update(snapshot);\n    barrier::light();")],
      "data"),
-    ("claim_ring: rung for twice", PUBLISHER, [("last_rung.store(epoch, Ordering::Relaxed);", "")], "data"),
+    ("deal_with: rung for once more when seats change", SLEEPERS, [("seat.last_rung.store(epoch, Ordering::Relaxed);", "")],
+     "lib ring_tests::sleepers"),
+    ("deal_with: rung for at each publication", SLEEPERS,
+     [("self.settled = epoch;", ""), (" || epoch == seat.last_rung.load(Ordering::Relaxed)", "")], "lib ring_tests::sleepers"),
+    ("has_changed: the first one looked at, and no other", SLEEPERS,
+     [("for look in &self.looks {", "for look in self.looks.iter().take(1) {")], "lib ring_tests::sleepers"),
     ("close: nobody rung for", PUBLISHER,
      [("self.writer.close(state);\n        self.wake_sleepers(roster);", "self.writer.close(state);")], "data"),
     ("find_room: a full batch published without a ring", PUBLISHER,
@@ -1043,8 +1049,8 @@ FAULTS = [
     ("wait_a_moment: the announcement left standing", LOOKS,
      [("        self.waiter.disarm(&self.reader);\n        self.vain_tries", "        self.vain_tries")],
      "lib consumer::tests::waiting"),
-    ("ring: a ring that failed taken for one", PUBLISHER,
-     [("        seat.last_rung.store(0, Ordering::Relaxed);\n", "")], "lib ring_tests"),
+    ("deal_with: a ring that failed taken for one", SLEEPERS,
+     [("            self.settled = 0;\n", "")], "lib ring_tests::sleepers"),
     ("take: a nap that is over not counted", WAITER,
      [("        if ready.has(TIMER) && !self.is_bell_watched {", "        if false {")], "lib consumer::tests::waiting"),
     ("hold: no look put off", PACE,

@@ -5,8 +5,8 @@ use super::Script;
 use super::plain::PlainLane;
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
 use crate::ring::places::NoPlace;
-use crate::ring::publisher::wake_sleepers;
-use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
+use crate::ring::roster::{Gate, Joiner, Roster, SeatPort};
+use crate::ring::sleepers::{Snapshot, wake_sleepers};
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{LaneCounters, LaneWords, LaneWriter, SeatWords};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -67,7 +67,7 @@ struct PlainSeat {
     evictions: AtomicU32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Port(Arc<PlainSeat>);
 
 impl SeatWords for Port {
@@ -86,6 +86,12 @@ impl SeatWords for Port {
 }
 
 impl SeatPort for Port {
+    type Words = Self;
+
+    fn words(&self) -> Self {
+        self.clone()
+    }
+
     fn wake(&self) -> bool {
         self.0.rings.fetch_add(1, Ordering::Relaxed);
         true

@@ -129,6 +129,12 @@ impl SeatWords for SeatHandle {
 }
 
 impl SeatPort for SeatHandle {
+    type Words = SeatMap;
+
+    fn words(&self) -> SeatMap {
+        self.words.clone()
+    }
+
     fn wake(&self) -> bool {
         crash::point!("producer-before-bell");
         let rung = self.bell.ring();

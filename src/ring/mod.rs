@@ -14,12 +14,13 @@
 //! | [`stamp`] | the time of a record's commit, as readers get it |
 //! | [`stop`] | why a reader stops for good |
 //! | [`sleep`] | sleeping for data: the consumer's half |
+//! | [`sleepers`] | the producer's half: whom a publication wakes |
 //! | [`budget`] | how often a lossy seat is rung |
 //! | [`seat`] | one consumer's seat, as its producer looks at it |
 //! | [`roster`] | the seats of a lane: who gates it, who sleeps |
 //! | [`turnover`] | how many of them have come, and how they went |
 //! | [`places`] | the places of those who have gone, kept for who resumes |
-//! | [`publisher`] | a producer's steps between its writer and its roster; whom it wakes, what it sleeps for |
+//! | [`publisher`] | a producer's steps between its writer and its roster; what it sleeps for |
 
 pub(crate) mod budget;
 pub(crate) mod cursor;
@@ -30,6 +31,7 @@ pub(crate) mod release;
 pub(crate) mod roster;
 pub(crate) mod seat;
 pub(crate) mod sleep;
+pub(crate) mod sleepers;
 pub(crate) mod stamp;
 pub(crate) mod stop;
 pub(crate) mod tap;

@@ -5,11 +5,11 @@
 //!
 //! What this file does not do: it knows no limit of a sleep but to pass it on, never spins, and hands out no bytes.
 
-use super::roster::{Gate, Roster, Seat, SeatPort, Snapshot};
+use super::roster::{Gate, Roster, Seat, SeatPort};
+use super::sleepers::{Snapshot, wake_sleepers};
 use super::writer::{Claim, Room, Writer};
 use super::{LaneWords, LaneWriter};
 use crate::layout::{LaneState, SPACE_WAIT_BELL, SPACE_WAIT_FUTEX};
-use crate::os::barrier;
 use crate::os::futex::{self, Limit};
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::terms::Barrier;
@@ -31,7 +31,7 @@ impl From<u64> for Need {
 
 /// The writing end of a ring, and the seats it rings for.
 #[derive(Debug)]
-pub(crate) struct Publisher<W, P> {
+pub(crate) struct Publisher<W, P: SeatPort> {
     pub(crate) writer: Writer<W>,
     snapshot: Snapshot<P>,
     /// Whether its consumers are to ring for room: an announcement of [`arm_for_space`](Self::arm_for_space) stands.
@@ -228,48 +228,4 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         }
         look(self)
     }
-}
-
-/// Wakes every consumer that sleeps, after a publication or the end of the lane; how many.
-#[inline]
-pub(crate) fn wake_sleepers<P: SeatPort>(roster: &Roster<P>, snapshot: &mut Snapshot<P>) -> u64 {
-    // Pairs with the barrier in `sleep::announce`: we see its epoch, or it sees what was published. A consumer that we
-    // do not know yet has raised the version before it announced. If it only fences, the session layer's
-    // `barrier::heavy_within` came in between.
-    barrier::light();
-    if snapshot.fences {
-        fence(Ordering::SeqCst);
-    }
-    roster.update(snapshot);
-    let mut rung = 0;
-    for seat in snapshot.seats.iter() {
-        if claim_ring(seat.port().wait_epoch(), &seat.last_rung) {
-            rung += ring(seat);
-        }
-    }
-    rung
-}
-
-/// Rings for the consumer of `seat`, for which a ring was claimed; how many bells rang.
-// Out of line, or the loops of producers spill registers for what nearly no publication does.
-#[cold]
-#[inline(never)]
-fn ring<P: SeatPort>(seat: &Seat<P>) -> u64 {
-    let may_ring = seat.may_ring();
-    if !may_ring || !seat.port().wake() {
-        // No epoch of a sleeper is even: the next publication rings again.
-        seat.last_rung.store(0, Ordering::Relaxed);
-    }
-    u64::from(may_ring)
-}
-
-/// Whether the consumer behind `wait_epoch` sleeps and has not been rung for; if so it counts as rung for now.
-#[inline]
-pub(crate) fn claim_ring(wait_epoch: &AtomicU32, last_rung: &AtomicU32) -> bool {
-    let epoch = wait_epoch.load(Ordering::Relaxed);
-    if epoch.is_multiple_of(2) || epoch == last_rung.load(Ordering::Relaxed) {
-        return false;
-    }
-    last_rung.store(epoch, Ordering::Relaxed);
-    true
 }

@@ -12,6 +12,7 @@ use super::budget::RingBudget;
 use super::places::{NoPlace, Places, Vacancy, begins_record};
 use super::seat::Consumed;
 pub(crate) use super::seat::{Seat, SeatPort};
+use super::sleepers::Snapshot;
 use super::turnover::{Tallies, Turnover};
 use super::writer::INTENT_STEPS;
 use crate::os::futex::{Captured, Changes};
@@ -45,24 +46,6 @@ pub(crate) struct Gate {
     pub(crate) seat_id: u64,
     /// How much of what is published it has not released, in bytes.
     pub(crate) behind_bytes: u64,
-}
-
-/// The seats as the producer's thread last saw them.
-#[derive(Debug)]
-pub(crate) struct Snapshot<P> {
-    version: u64,
-    pub(super) seats: Arc<[Arc<Seat<P>>]>,
-    /// The kind that the lane offers.
-    offered: Barrier,
-    /// Whether a full fence is needed between a publication and the look at who sleeps.
-    pub(crate) fences: bool,
-}
-
-impl<P> Snapshot<P> {
-    /// No seats yet, of a lane whose consumers may choose this kind of barrier.
-    pub(crate) fn new(offered: Barrier) -> Self {
-        Self { version: 0, seats: Arc::new([]), offered, fences: offered == Barrier::Fence }
-    }
 }
 
 /// All seats of a lane.
@@ -498,11 +481,11 @@ impl<P: SeatPort> Roster<P> {
     fn renew(&self, snapshot: &mut Snapshot<P>) {
         let seats = self.seats.lock();
         snapshot.version = self.version.load(Ordering::Relaxed);
-        snapshot.seats = seats.iter().cloned().collect();
+        snapshot.set_seats(&seats);
         let is_fenced = snapshot.offered == Barrier::Fence
             || seats.iter().any(|seat| !seat.is_lossy() && seat.barrier == Barrier::Fence);
         if is_fenced && !snapshot.fences {
-            // As in `publisher::wake_sleepers`, which had no cause for it before it looked here.
+            // As in `sleepers::wake_sleepers`, which had no cause for it before it looked here.
             fence(Ordering::SeqCst);
         }
         snapshot.fences = is_fenced;

@@ -11,10 +11,14 @@ use crate::layout::CONSUMED_LEFT_BIT;
 use crate::os::clock;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::terms::{Barrier, Delivery};
+use std::fmt;
 use std::ops::Range;
 
 /// One consumer's seat as the producer's process holds it: its words, its bell, and a way to say that it was evicted.
 pub(crate) trait SeatPort: SeatWords {
+    /// The seat's words and nothing else, which stay where they are for as long as it lives.
+    type Words: SeatWords + fmt::Debug;
+    fn words(&self) -> Self::Words;
     /// Wakes the consumer; whether that could be done.
     #[must_use = "a consumer that was not woken must be woken later"]
     fn wake(&self) -> bool;

@@ -12,7 +12,7 @@
 //! invariant 11); and each announcement gets at most one ring (19). `wait_epoch` is odd exactly while an
 //! [`Announcement`] stands.
 //!
-//! What this file does not do: the producer's half is in [`publisher`](super::publisher), and it does not wait.
+//! What this file does not do: the producer's half is in [`sleepers`](super::sleepers), and it does not wait.
 //! [`Wakeups`] stands for the descriptors that a consumer waits on.
 
 use super::SeatWords;
@@ -136,7 +136,7 @@ pub(crate) fn announce(wait_epoch: &AtomicU32, barrier: Barrier) {
     let epoch = wait_epoch.load(Ordering::Relaxed);
     // The next odd number; after an odd one, too, if a sleep was never taken back.
     wait_epoch.store(epoch.wrapping_add(1) | 1, Ordering::Relaxed);
-    // Pairs with the barrier in `publisher::wake_sleepers`: the producer sees this epoch, or we see what it published.
+    // Pairs with the barrier in `sleepers::wake_sleepers`: the producer sees this epoch, or we see what it published.
     match barrier {
         Barrier::Fence => fence(Ordering::SeqCst),
         Barrier::Asymmetric => barrier::heavy(),

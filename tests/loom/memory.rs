@@ -269,6 +269,12 @@ impl SeatWriter for Seat {
 }
 
 impl SeatPort for Seat {
+    type Words = Self;
+
+    fn words(&self) -> Self {
+        self.clone()
+    }
+
     fn wake(&self) -> bool {
         self.0.events.ring();
         true

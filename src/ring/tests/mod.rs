@@ -3,6 +3,7 @@
 mod places;
 mod roster;
 mod sleep;
+mod sleepers;
 mod space;
 mod stamp;
 mod tap;

@@ -2,20 +2,15 @@
 
 use crate::fuzzing::plain::{PlainLane, PlainSeat};
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
-use crate::os::clock::coarse_now;
-use crate::ring::budget::{RENEWAL, RINGS_MAX};
-use crate::ring::publisher::wake_sleepers;
-use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
-use crate::ring::sleep::{announce, take_back};
+use crate::ring::roster::{Gate, Joiner, Roster, SeatPort};
+use crate::ring::sleepers::{Snapshot, wake_sleepers};
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU32, AtomicU64};
 use crate::terms::{Barrier, Delivery, Start};
-use crate::test_support::DEADLINE;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 const CAPACITY: u64 = 4096;
 
@@ -23,9 +18,9 @@ const CAPACITY: u64 = 4096;
 #[derive(Clone, Debug, Default)]
 pub(super) struct CountingPort {
     pub(super) words: PlainSeat,
-    rings: Arc<AtomicU32>,
+    pub(super) rings: Arc<AtomicU32>,
     pub(super) outs: Arc<AtomicU32>,
-    is_broken: Arc<AtomicBool>,
+    pub(super) is_broken: Arc<AtomicBool>,
     /// Whether it may succeed nobody.
     pub(super) is_stranger: bool,
 }
@@ -49,6 +44,12 @@ impl SeatWords for CountingPort {
 }
 
 impl SeatPort for CountingPort {
+    type Words = PlainSeat;
+
+    fn words(&self) -> PlainSeat {
+        self.words.clone()
+    }
+
     fn wake(&self) -> bool {
         self.rings.fetch_add(1, Relaxed);
         !self.is_broken.load(Relaxed)
@@ -221,49 +222,6 @@ fn the_oldest_start_is_the_latest_where_no_boundary_is_safe() {
     assert_eq!(join(&roster, &lane, 2, Start::Latest).1, 4800);
 }
 
-#[test]
-fn each_sleep_is_rung_for_once() {
-    let (lane, roster) = roster_at(0);
-    let (port, _) = join(&roster, &lane, 1, Start::Latest);
-    let mut snapshot = Snapshot::new(Barrier::Fence);
-    assert_eq!(wake_sleepers(&roster, &mut snapshot), 0, "it is awake");
-    for sleep in 1..4 {
-        announce(port.wait_epoch(), Barrier::Fence);
-        assert_eq!((wake_sleepers(&roster, &mut snapshot), wake_sleepers(&roster, &mut snapshot)), (1, 0));
-        assert_eq!(port.rings.load(Relaxed), sleep);
-        take_back(port.wait_epoch());
-        assert_eq!(wake_sleepers(&roster, &mut snapshot), 0);
-    }
-}
-
-#[test]
-fn a_ring_that_failed_is_tried_again_at_the_next_publication() {
-    let (lane, roster) = roster_at(0);
-    let (port, _) = join(&roster, &lane, 1, Start::Latest);
-    let mut snapshot = Snapshot::new(Barrier::Fence);
-    announce(port.wait_epoch(), Barrier::Fence);
-    port.is_broken.store(true, Relaxed);
-    wake_sleepers(&roster, &mut snapshot);
-    port.is_broken.store(false, Relaxed);
-    wake_sleepers(&roster, &mut snapshot);
-    wake_sleepers(&roster, &mut snapshot);
-    assert_eq!(port.rings.load(Relaxed), 2, "once more, and then never again");
-}
-
-#[test]
-fn one_who_joins_is_rung_for_and_one_who_left_is_not() {
-    let (lane, roster) = roster_at(0);
-    let mut snapshot = Snapshot::new(Barrier::Fence);
-    assert_eq!(wake_sleepers(&roster, &mut snapshot), 0);
-    let (port, _) = join(&roster, &lane, 1, Start::Latest);
-    announce(port.wait_epoch(), Barrier::Fence);
-    assert_eq!(wake_sleepers(&roster, &mut snapshot), 1);
-    announce(port.wait_epoch(), Barrier::Fence);
-    roster.leave(&*lane, 1);
-    assert_eq!(wake_sleepers(&roster, &mut snapshot), 0);
-    assert_eq!(Arc::strong_count(&port.rings), 1, "the next publication lets go of the seat");
-}
-
 /// Values of `consumed`, most of them near what is published; whether they count from what was said last; how much more
 /// was read; and whether the seat is left.
 fn consumed() -> impl Strategy<Value = (usize, u64, bool, u64, bool)> {
@@ -391,7 +349,7 @@ fn many_who_go_without_releasing_are_remembered_together() {
     assert!(!roster.was_left_unreleased(24) && !roster.was_left_unreleased(8), "the first are told apart");
 }
 
-fn tap(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64) -> CountingPort {
+pub(super) fn tap(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64) -> CountingPort {
     let port = CountingPort::default();
     let joiner =
         Joiner { id, start: Start::Latest, delivery: Delivery::Lossy, barrier: Barrier::Fence, takes_fds: false };
@@ -440,31 +398,4 @@ fn a_tap_makes_no_producer_fence() {
     join(&roster, &lane, 2, Start::Latest);
     wake_sleepers(&roster, &mut snapshot);
     assert!(snapshot.fences, "a consumer that fences does");
-}
-
-#[test]
-fn a_tap_is_rung_so_often_and_no_more_until_some_time_has_passed() {
-    let (lane, roster) = roster_at(0);
-    let mut snapshot = Snapshot::new(Barrier::Fence);
-    let (port, (consumer, _)) = (tap(&roster, &lane, 1), join(&roster, &lane, 2, Start::Latest));
-    let (begin, begin_coarse) = (Instant::now(), coarse_now());
-    for _ in 0..10_000 {
-        for words in [&port.words, &consumer.words] {
-            take_back(words.wait_epoch());
-            announce(words.wait_epoch(), Barrier::Fence);
-        }
-        wake_sleepers(&roster, &mut snapshot);
-    }
-    // By the clock that renewals go by, of which a tick may be longer than they are apart.
-    let renewals = (coarse_now() - begin_coarse).as_millis() as u32 / RENEWAL.as_millis() as u32 + 2;
-    let rings = port.rings.load(Relaxed);
-    assert!((RINGS_MAX..=RINGS_MAX * renewals).contains(&rings), "{rings} rings");
-    assert_eq!(consumer.rings.load(Relaxed), 10_000, "a consumer is always rung");
-    // The last announcement is rung for in the end, by a later publication.
-    while port.rings.load(Relaxed) == rings {
-        assert!(begin.elapsed() < DEADLINE);
-        assert!(wake_sleepers(&roster, &mut snapshot) <= 1);
-    }
-    let rings = port.rings.load(Relaxed);
-    assert_eq!((wake_sleepers(&roster, &mut snapshot), port.rings.load(Relaxed)), (0, rings), "and once");
 }

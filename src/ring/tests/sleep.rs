@@ -1,7 +1,6 @@
 //! Announcements of sleeps, over plain words.
 
 use super::{PlainReader, PlainSeat, Relaxed, SeatWords, lane_at, send, write};
-use crate::ring::publisher::claim_ring;
 use crate::ring::sleep::{Announcement, Armed, Waits, Wakeups, announce, take_back};
 use crate::sync::AtomicU32;
 use crate::terms::Barrier;
@@ -17,18 +16,6 @@ fn each_sleep_has_an_odd_epoch_of_its_own() {
     take_back(&epoch);
     take_back(&epoch);
     assert_eq!(epoch.load(Relaxed), 4);
-}
-
-#[test]
-fn epochs_go_round() {
-    let (epoch, last_rung) = (AtomicU32::new(u32::MAX - 1), AtomicU32::new(0));
-    for expected in [u32::MAX, 1, 3] {
-        announce(&epoch, Barrier::Fence);
-        assert_eq!(epoch.load(Relaxed), expected);
-        assert!(claim_ring(&epoch, &last_rung) && !claim_ring(&epoch, &last_rung));
-        take_back(&epoch);
-        assert!(!claim_ring(&epoch, &last_rung));
-    }
 }
 
 /// Events that the test makes up, and how often they were asked for.
