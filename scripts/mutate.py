@@ -62,6 +62,7 @@ RESERVATION = "src/producer/reservation.rs"
 LANE_OPTIONS = "src/lane.rs"
 TASKS = "src/tokio/mod.rs"
 STREAM = "src/tokio/stream.rs"
+READING_TASKS = "src/tokio/read.rs"
 WAITS = "src/producer/waits.rs"
 AUDIENCE = "src/producer/audience.rs"
 SLOW = "src/producer/slow.rs"
@@ -1365,6 +1366,9 @@ FAULTS = [
      [("if committed == self.published() {", "if self.stamp == 0 {")], "lib ring_tests::stamp"),
     ("poll_look: what was readable before taken for news", TASKS, [("guard.clear_ready(),", "guard.retain_ready(),")],
      "feature-test tokio an_idle_task"),
+    ("poll: a record that was found for a task, and lost", READING_TASKS,
+     [("        if let Some(found) = self.endpoint.find_soon() {\n            return Poll::Ready(Ok(Some(found)));\n        }\n",
+       "        self.endpoint.find_soon();\n")], "feature-test tokio nothing_is_lost"),
     ("poll_run: no budget", TASKS, [("if self.run == 0 {", "if false {"), ("self.run -= 1;", "")],
      "feature-test tokio a_busy_task"),
     ("poll_armed: asleep whatever arming says", TASKS, [("Ok(false) => Poll::Ready(Ok(())),", "Ok(false) => Poll::Pending,")],

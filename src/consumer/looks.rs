@@ -193,6 +193,15 @@ impl Consumer {
         self.reader.unread() != 0 || self.look_for_news_soon()
     }
 
+    /// The next record, after `next_in_view` found none: after a release, or within a moment. `None` says only that a
+    /// closer look is needed.
+    #[cfg(any(test, feature = "tokio"))]
+    #[inline(always)]
+    pub(crate) fn find_soon(&mut self) -> Option<Found> {
+        // As in `look_for_news_soon`: a moment for each record at most.
+        self.next_after_release().or_else(|| if self.vain_tries == 0 { self.wait_a_moment() } else { None })
+    }
+
     #[cfg(any(test, feature = "tokio"))]
     #[inline(never)]
     fn look_for_news_soon(&mut self) -> bool {

@@ -230,12 +230,21 @@ impl<E: AsFd> Async<E> {
     }
 
     /// Lets other tasks run, if this one has used up its budget by outcomes that came without a wait.
+    #[inline(always)]
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.run == 0 {
-            ready!(poll_proceed(cx)).made_progress();
-            self.run = RUN;
+            ready!(self.poll_next_run(cx));
         }
         self.run -= 1;
+        Poll::Ready(())
+    }
+
+    // Out of line, or each outcome would be a call.
+    #[cold]
+    #[inline(never)]
+    fn poll_next_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(poll_proceed(cx)).made_progress();
+        self.run = RUN;
         Poll::Ready(())
     }
 }

@@ -6,6 +6,7 @@
 use super::Async;
 use crate::consumer::{Consumer, ReceiveError, Record, Tap, TapError, Verdict};
 use crate::error::{Error, Result};
+use crate::ring::cursor::Found;
 use crate::session::Address;
 use crate::typed::{TypedConsumer, TypedError, TypedRecord, TypedTap};
 use ::tokio::task::spawn_blocking;
@@ -13,7 +14,7 @@ use bytemuck::{AnyBitPattern, CheckedBitPattern};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 impl Async<Consumer> {
     /// Connects to the only lane at `address`, like [`Consumer::connect`], on a thread of the runtime for blocking
@@ -128,6 +129,19 @@ impl Async<Consumer> {
     async fn has_news(&mut self) -> Result<(), ReceiveError> {
         poll_fn(|cx| self.poll_ready(cx, Consumer::has_news_soon)).await
     }
+
+    /// The next record, which counts as read, or the end, after none was in view.
+    // Out of line, as on a thread.
+    #[inline(never)]
+    fn poll_find_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Found>, ReceiveError>> {
+        if let Some(found) = self.endpoint.find_soon() {
+            return Poll::Ready(Ok(Some(found)));
+        }
+        if !self.endpoint.has_news() {
+            ready!(self.poll_armed(cx))?;
+        }
+        Poll::Ready(self.endpoint.try_find())
+    }
 }
 
 /// The future of [`Async::<Consumer>::receive`]: what an `async fn` would be, but that its `poll` is inlined: that
@@ -140,13 +154,18 @@ impl<'a> Future for Receive<'a> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let consumer = self.0.take().expect("a future is not polled after its outcome");
-        match consumer.poll_ready(cx, Consumer::has_news_soon) {
+        let is_at_turn = consumer.poll_run(cx).is_ready();
+        if is_at_turn && let Some(found) = consumer.endpoint.next_in_view() {
+            return Poll::Ready(consumer.endpoint.record(found).map(Some));
+        }
+        match if is_at_turn { consumer.poll_find_closely(cx) } else { Poll::Pending } {
+            Poll::Ready(Ok(Some(found))) => Poll::Ready(consumer.endpoint.record_closely(found).map(Some)),
+            Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
                 self.0 = Some(consumer);
                 Poll::Pending
             }
-            Poll::Ready(Ok(())) => Poll::Ready(consumer.get_mut().try_receive()),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
 }

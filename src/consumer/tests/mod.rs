@@ -6,6 +6,7 @@
 mod eviction;
 mod holds;
 mod hostile;
+mod looks;
 mod model;
 mod runs;
 mod sleeping;
