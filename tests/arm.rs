@@ -9,16 +9,22 @@ mod sender;
 
 use common::wait_until_thread_has_slept_for;
 use common::{DEADLINE, isolated, once_it_is_dead, role, sleeps_of, unique_name, wait_until};
+use fdring::call::{CallError, Caller, Reply, Service, Ticket};
+use fdring::collect::{Collector, Event};
+use fdring::distribute::{Distributor, Worker};
+use fdring::feed::{Feed, FeedError, FeedEvent};
 use fdring::{
-    Attach, Consumer, Server, Tap,
-    errors::ReceiveError,
-    options::{LaneOptions, SessionOptions},
+    Attach, Consumer, Record, Server, Tap,
+    errors::{ReceiveError, TapError},
+    options::{LaneOptions, ServerOptions, SessionOptions},
 };
-use peer::Peer;
+use peer::{Peer, argument, say, told};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use sender::sends_when_told;
+use std::any::Any;
+use std::fmt::Debug;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
@@ -158,28 +164,180 @@ fn a_descriptor_that_was_harvested_is_not_readable() {
     }
 }
 
+/// What one call of a poller found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Poll {
+    Nothing,
+    /// The death of the other end.
+    Death,
+}
+
+/// In a process that was started to be killed: plays its role.
+fn plays_a_role() -> bool {
+    let end = match role().as_deref() {
+        Some("producer") => {
+            sends_when_told();
+            return true;
+        }
+        Some("distributor") => Box::new(Distributor::listen(argument()).unwrap()) as Box<dyn Any>,
+        Some("worker") => Box::new(Worker::connect(argument()).unwrap()),
+        Some("service") => Box::new(Service::listen(argument()).unwrap()),
+        Some("caller") => Box::new(Caller::connect(argument()).unwrap()),
+        Some("client") => {
+            let lane = LaneOptions::new("lane").create().unwrap();
+            let link = ServerOptions::new().patience(DEADLINE).connect(argument(), [&lane]).unwrap();
+            Box::new((lane, link))
+        }
+        _ => return false,
+    };
+    say("listening");
+    drop((told(), end));
+    true
+}
+
+/// Kills the other end of `endpoint`, and has it polled once, as long after that as a poller at 20 Hz waits.
+fn learns_of_a_death<E>(what: &str, mut endpoint: E, other: Peer, poll: impl Fn(&mut E) -> Poll) {
+    wait_until("it has joined, and nothing more is there", || poll(&mut endpoint) == Poll::Nothing);
+    other.kill();
+    // It is reaped.
+    let begin = Instant::now();
+    wait_until("a twentieth of a second is over", || begin.elapsed() >= Duration::from_millis(50));
+    assert_eq!(poll(&mut endpoint), Poll::Death, "{what}");
+}
+
+/// The same for an endpoint that connects to `role`, polled in each of these ways.
+fn each_learns_of_a_death<E>(test: &str, role: &str, connect: fn(&str) -> E, polls: &[fn(&mut E) -> Poll]) {
+    for (index, poll) in polls.iter().enumerate() {
+        let address = format!("@{}", unique_name());
+        let mut other = Peer::start(test, role, &address);
+        other.expect("listening");
+        learns_of_a_death(&format!("poll {index} beside a {role}"), connect(&address), other, poll);
+    }
+}
+
+/// What a call of a consumer's or a worker's found.
+fn of_consumer<T: Debug>(outcome: Result<Option<T>, ReceiveError>) -> Poll {
+    match outcome {
+        Err(ReceiveError::Empty | ReceiveError::TimedOut) => Poll::Nothing,
+        Err(ReceiveError::PeerDead) => Poll::Death,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn of_tap(outcome: Result<Option<Record<'_>>, TapError>) -> Poll {
+    match outcome {
+        Err(TapError::Empty | TapError::TimedOut) => Poll::Nothing,
+        Err(TapError::PeerDead) => Poll::Death,
+        other => panic!("{other:?}"),
+    }
+}
+
+const NOW: Duration = Duration::ZERO;
+
 #[test]
 fn a_poller_however_rare_learns_of_a_death_at_its_next_call() {
     const TEST: &str = "a_poller_however_rare_learns_of_a_death_at_its_next_call";
-    if role().as_deref() == Some("producer") {
-        return sends_when_told();
+    if plays_a_role() {
+        return;
     }
-    type Poll = fn(&mut Consumer) -> Option<ReceiveError>;
-    let polls: [Poll; 2] =
-        [|consumer| consumer.try_receive().err(), |consumer| consumer.receive_timeout(Duration::ZERO).err()];
-    for poll in polls {
+    let polls: [fn(&mut Consumer) -> Poll; 2] =
+        [|consumer| of_consumer(consumer.try_receive()), |consumer| of_consumer(consumer.receive_timeout(NOW))];
+    each_learns_of_a_death(TEST, "producer", |address| connect(address, NOW), &polls);
+    let polls: [fn(&mut Tap) -> Poll; 4] = [
+        |tap| of_tap(tap.try_receive()),
+        |tap| of_tap(tap.receive_timeout(NOW)),
+        |tap| of_tap(tap.try_receive_newest()),
+        |tap| of_tap(tap.receive_newest_timeout(NOW)),
+    ];
+    each_learns_of_a_death(TEST, "producer", |address| Tap::connect(address).unwrap(), &polls);
+    let polls: [fn(&mut Worker) -> Poll; 4] = [
+        |worker| of_consumer(worker.try_receive()),
+        |worker| of_consumer(worker.receive_timeout(NOW)),
+        |worker| of_consumer(worker.try_take().map(|task| task.map(drop))),
+        |worker| of_consumer(worker.take_timeout(NOW).map(|task| task.map(drop))),
+    ];
+    each_learns_of_a_death(TEST, "distributor", |address| Worker::connect(address).unwrap(), &polls);
+}
+
+/// Those that a death is news to: they go on.
+#[test]
+fn pollers_that_outlive_others_learn_of_a_death_at_their_next_call() {
+    const TEST: &str = "pollers_that_outlive_others_learn_of_a_death_at_their_next_call";
+    if plays_a_role() {
+        return;
+    }
+    fn of_feed(outcome: Result<Option<FeedEvent<'_>>, FeedError>) -> Poll {
+        match outcome {
+            Err(FeedError::Empty | FeedError::TimedOut) => Poll::Nothing,
+            Ok(Some(FeedEvent::Lost { why: ReceiveError::PeerDead, .. })) => Poll::Death,
+            other => panic!("{other:?}"),
+        }
+    }
+    let feed = |address: &str| {
+        let mut feed = Feed::connect(address).unwrap();
+        let joined = feed.receive_timeout(DEADLINE);
+        assert!(matches!(joined, Ok(Some(FeedEvent::Joined { .. }))), "{joined:?}");
+        feed
+    };
+    let polls: [fn(&mut Feed) -> Poll; 2] =
+        [|feed| of_feed(feed.try_receive()), |feed| of_feed(feed.receive_timeout(NOW))];
+    each_learns_of_a_death(TEST, "producer", feed, &polls);
+
+    fn of_call(outcome: Result<Option<Reply>, CallError>) -> Poll {
+        match outcome {
+            Err(CallError::Empty) => Poll::Nothing,
+            Err(CallError::Lost { .. }) => Poll::Death,
+            other => panic!("{other:?}"),
+        }
+    }
+    let caller = |address: &str| {
+        let mut caller = Caller::connect(address).unwrap();
+        let ticket = caller.send(b"a question", DEADLINE).unwrap();
+        (caller, ticket)
+    };
+    let polls: [fn(&mut (Caller, Ticket)) -> Poll; 2] = [
+        |(caller, ticket)| of_call(caller.try_wait(ticket)),
+        |(caller, ticket)| of_call(caller.wait_timeout(ticket, NOW)),
+    ];
+    each_learns_of_a_death(TEST, "service", caller, &polls);
+
+    // Those that listen.
+    let start = |role: &str, address: &str| {
+        let mut other = Peer::start(TEST, role, address);
+        other.expect("listening");
+        other
+    };
+    for waits in [false, true] {
         let address = format!("@{}", unique_name());
-        let mut producer = Peer::start(TEST, "producer", &address);
-        producer.expect("listening");
-        let mut consumer = connect(&address, Duration::ZERO);
-        assert!(matches!(poll(&mut consumer), Some(ReceiveError::Empty | ReceiveError::TimedOut)));
-        producer.kill();
-        // As long as a poller at 20 Hz waits; it is killed and reaped.
-        let begin = Instant::now();
-        wait_until("a twentieth of a second is over", || begin.elapsed() >= Duration::from_millis(50));
-        let error = poll(&mut consumer);
-        assert!(matches!(error, Some(ReceiveError::PeerDead)), "{error:?}");
+        let mut collector = Collector::listen(&*address).unwrap();
+        let client = Peer::start(TEST, "client", &address);
+        let joined = collector.next_timeout(DEADLINE);
+        assert!(matches!(joined, Ok(Event::Joined(_))), "{joined:?}");
+        let poll =
+            |collector: &mut Collector| match if waits { collector.next_timeout(NOW) } else { collector.try_next() } {
+                Err(ReceiveError::Empty | ReceiveError::TimedOut) => Poll::Nothing,
+                Ok(Event::Lost(_, ReceiveError::PeerDead)) => Poll::Death,
+                other => panic!("{other:?}"),
+            };
+        learns_of_a_death("a collector", collector, client, poll);
+
+        let address = format!("@{}", unique_name());
+        let service = Service::listen(&*address).unwrap();
+        let caller = start("caller", &address);
+        let poll = |service: &mut Service| {
+            let outcome = if waits { service.receive_timeout(NOW) } else { service.try_receive() };
+            assert!(matches!(outcome, Err(ReceiveError::Empty | ReceiveError::TimedOut)), "{outcome:?}");
+            if service.stats().callers == 0 { Poll::Death } else { Poll::Nothing }
+        };
+        learns_of_a_death("a service", service, caller, poll);
     }
+    let address = format!("@{}", unique_name());
+    let distributor = Distributor::listen(&*address).unwrap();
+    let worker = start("worker", &address);
+    learns_of_a_death("a distributor", distributor, worker, |distributor| match distributor.worker_count() {
+        0 => Poll::Death,
+        _ => Poll::Nothing,
+    });
 }
 
 #[test]
