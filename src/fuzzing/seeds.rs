@@ -69,6 +69,7 @@ fn write_seeds() {
     seats();
     sessions();
     questions();
+    pairs();
     plans();
     inboxes();
 }
@@ -383,6 +384,36 @@ const ATTACH: [u8; 6] = [6, 10, 13, 1, 1, 0];
 const SENDS: [u8; 6] = [0, 50, 0, 60, 0, 200];
 /// What a hostile producer writes into its ring.
 const RECORD: [u8; 15] = [20, 0, 0, 5, 1, 0x34, 0x12, 1, 2, 3, 4, 5, 6, 7, 8];
+
+/// A caller that has said Hello: receive the Offer, attach, offer, receive the Attach, say Attached.
+pub(super) const PAIRS_UP: [u8; 9] = [30, 33, 0, 6, 4, 4, 14, 0, 0];
+/// Two requests, numbered 1 and 2, as they should be.
+pub(super) const CALLS: [u8; 8] = [41, 1, 1, 0xff, 41, 1, 2, 0xff];
+
+/// The actions of a hostile caller, by the first byte 2.
+fn pairs() {
+    for choice in [0, 4, 0x40, 0x44] {
+        let (head, name) = ([2, choice], format!("pair-{choice}"));
+        write("session_ops", &format!("{name}-calls"), &[&head, &PAIRS_UP, &CALLS, &[1], &CALLS]);
+        write("session_ops", &format!("{name}-offers-first"), &[&head, &[6, 30, 33, 0, 4, 4, 14, 0], &CALLS, &[1]]);
+        write("session_ops", &format!("{name}-gives-up"), &[&head, &PAIRS_UP, &CALLS, &[41, 0, 2, 0xff, 0]]);
+        let lies: [(&str, &[u8]); 4] = [
+            ("id", &[41, 1, 0, 0xff]),
+            ("kind", &[41, 1, 3, 2, 0, 0]),
+            ("cause", &[41, 1, 3, 2, 0, 3]),
+            ("reserved", &[41, 1, 3, 2, 0, 4]),
+        ];
+        for (what, lie) in lies {
+            write("session_ops", &format!("{name}-lies-of-its-{what}"), &[&head, &PAIRS_UP, lie, &[1]]);
+        }
+        let takes_nothing = CALLS.repeat(16);
+        write("session_ops", &format!("{name}-takes-nothing"), &[&head, &PAIRS_UP, &takes_nothing, &[1]]);
+        write("session_ops", &format!("{name}-writes-its-seat"), &[&head, &PAIRS_UP, &[36, 0, 1, 3], &CALLS, &[1]]);
+        write("session_ops", &format!("{name}-punches"), &[&head, &[30, 40, 2, 0, 40, 3, 3], &PAIRS_UP[1..], &CALLS]);
+        write("session_ops", &format!("{name}-hangs-up"), &[&head, &PAIRS_UP, &CALLS, &[18, 2, 1]]);
+        write("session_ops", &format!("{name}-is-silent"), &[&head, &[30, 33, 0, 1]]);
+    }
+}
 
 fn questions() {
     // It asks about either lane and about one that there is not.

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod oddities;
+mod pair;
 mod producer;
 
 use super::Script;
@@ -21,18 +22,18 @@ const FRAME_WAIT: Duration = Duration::from_millis(2);
 /// What must happen, happens within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Plays `data` as a script of what a hostile consumer does to a server, or a hostile producer to a session; the first
-/// byte says which.
+/// Plays `data` as a script of what a hostile consumer does to a server, a hostile producer to a session, or a hostile
+/// caller, which is both, to a service; the first byte says which.
 ///
 /// Nothing panics; everyone else is served in order; the server goes on when the hostile end is gone; every
 /// descriptor and every mapping of a region is gone afterwards.
 pub fn session_ops(data: &[u8]) {
     let mut script = Script::new(data);
     let before = Census::take();
-    if script.u8().is_multiple_of(2) {
-        consumer::play(&mut script)
-    } else {
-        producer::play(&mut script)
+    match script.u8() % 4 {
+        0 => consumer::play(&mut script),
+        2 => drop(pair::play(&mut script)),
+        _ => producer::play(&mut script),
     }
     let start = Instant::now();
     loop {

@@ -36,13 +36,13 @@ pub(super) fn play(script: &mut Script<'_>) {
             let socket = accept_with(&listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).expect("one connects");
             let mut hostile = Hostile::new(socket, choice).expect("memory for small lanes");
             if choice & 0x10 == 0 {
-                hostile.greet();
+                hostile.greet(Role::Producer);
             }
             for _ in 0..ACTIONS_MAX {
                 if script.is_empty() {
                     break;
                 }
-                hostile.act(script);
+                hostile.act(script.below(24), script);
             }
         }
         drop(listener);
@@ -94,22 +94,22 @@ fn goes_on(consumer: &mut Consumer, look: usize) -> bool {
 }
 
 /// The hostile end: its socket, and lanes that are as they should be until something is done to them.
-struct Hostile {
-    socket: OwnedFd,
-    lanes: Vec<Lane>,
+pub(super) struct Hostile {
+    pub(super) socket: OwnedFd,
+    pub(super) lanes: Vec<Lane>,
     seat: OwnedFd,
     bell: BellKind,
 }
 
-struct Lane {
+pub(super) struct Lane {
     terms: LaneTerms,
-    ring: WritableLane,
+    pub(super) ring: WritableLane,
     /// The producer's end, for as long as it is kept.
     bell: Option<OwnedFd>,
     /// Bell, control region and data region.
     fds: [OwnedFd; 3],
     /// Where its next record in order would begin.
-    honest: u64,
+    pub(super) honest: u64,
 }
 
 fn region(len_bytes: u64) -> Result<Region> {
@@ -149,7 +149,7 @@ impl Lane {
 }
 
 impl Hostile {
-    fn new(socket: OwnedFd, choice: u8) -> Result<Self> {
+    pub(super) fn new(socket: OwnedFd, choice: u8) -> Result<Self> {
         let bell = if choice & 4 == 0 { BellKind::Eventfd } else { BellKind::Socketpair };
         let geometry = Geometry::new(4096, 8, 8)?;
         let count = 1 + usize::from(choice & 1 == 0 && choice & 8 != 0);
@@ -164,12 +164,21 @@ impl Hostile {
     }
 
     /// Says Hello, without waiting for the other's.
-    fn greet(&self) {
-        say(&self.socket, &Frame::Hello(Hello::new(Role::Producer, Vec::new())).encode(), &[]);
+    pub(super) fn greet(&self, role: Role) {
+        self.say(&Frame::Hello(Hello::new(role, Vec::new())).encode());
     }
 
-    fn act(&mut self, script: &mut Script<'_>) {
-        match script.below(24) {
+    pub(super) fn say(&self, bytes: &[u8]) {
+        say(&self.socket, bytes, &[]);
+    }
+
+    pub(super) fn ring_all(&self) {
+        self.lanes.iter().flat_map(|lane| &lane.bell).for_each(ring);
+    }
+
+    /// One of 24 actions.
+    pub(super) fn act(&mut self, action: usize, script: &mut Script<'_>) {
+        match action {
             0 | 1 => drop(hear(&self.socket)),
             2 | 3 => self.offer(script, 0, false),
             4..7 => {
@@ -200,7 +209,7 @@ impl Hostile {
                 let how = script.choose(&[Shutdown::Read, Shutdown::Write, Shutdown::Both]);
                 let _ = shutdown(&self.socket, how);
             }
-            15 => self.lanes.iter().flat_map(|lane| &lane.bell).for_each(ring),
+            15 => self.ring_all(),
             16 => {
                 let index = script.below(self.lanes.len());
                 self.lanes[index].bell = None;
