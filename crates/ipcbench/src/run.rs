@@ -32,8 +32,10 @@ const MESSAGE_BYTES: usize = 1 << 20;
 const CLOCK_DRIFT_MAX: f64 = 0.001;
 /// The share of a restart's time that each measure of what is set up anew has at least, if there is more to measure.
 const SETTING_UP_SHARE_MIN: f64 = 0.025;
-/// With less time than this left, in seconds, a restart is not begun again.
+/// With less time than this left, in seconds, a part of a restart is not begun again; nor with less than this share of
+/// its own time, which of a short part is less.
 const LEFT_MIN: f64 = 0.5;
+const LEFT_SHARE_MIN: f64 = 0.2;
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -82,7 +84,7 @@ enum End {
     /// It stands for a contender that must be left out: these cases, by their places in `numbers`.
     /// The time that was lost by waiting for it is not its restart's.
     Fault(Fault, Vec<usize>, Duration),
-    /// It ended early, and no contender stands for it.
+    /// It ended early, and no contender stands for it: others go on in its place.
     Broken(String),
     Interrupted,
 }
@@ -117,12 +119,13 @@ pub(crate) fn run(
         for part in &parts {
             let mut start = Instant::now();
             let mut has_begun = false;
+            let least = LEFT_MIN.min(plan.seconds.unwrap_or(0.0) * part.share * LEFT_SHARE_MIN);
             watch.counts_rounds = passed == 0.0;
             loop {
                 let seconds = plan.seconds.map(|seconds| seconds * part.share - start.elapsed().as_secs_f64());
                 let is_left = |place: &usize| !left_out.concat().contains(place);
                 let places: Vec<usize> = part.places.iter().copied().filter(is_left).collect();
-                if places.is_empty() || has_begun && seconds.is_some_and(|seconds| seconds < LEFT_MIN) {
+                if places.is_empty() || has_begun && seconds.is_some_and(|seconds| seconds < least) {
                     break;
                 }
                 has_begun = true;
@@ -161,13 +164,12 @@ pub(crate) fn run(
                         if samples.is_empty() && restarts.iter().all(Vec::is_empty) {
                             return Err(format!("the processes that measure cannot go on: {what}").into());
                         }
-                        watch.warnings.push(format!("a part of restart {} ended early: {what}", restart + 1));
+                        watch.warnings.push(format!("processes of restart {} ended early: {what}", restart + 1));
                         if broken == BROKEN_MAX {
                             watch.warnings.push("the run was given up; these are the figures up to then".to_owned());
                             restarts.push(samples);
                             break 'restarts;
                         }
-                        break;
                     }
                     End::Interrupted => {
                         watch.warnings.push("the run was interrupted; these are the figures up to then".to_owned());
