@@ -41,6 +41,9 @@ ONE_WAY = [
     ("the same, copied out by memcpy", "raw ring, batches of 32, copied"),
     ("raw ring, each published", "raw ring, each"),
     ("raw ring, each published, its receiver stepping back", "raw ring, each, held"),
+    ("raw slots, each published, that say themselves that they are full", "raw slots, each, no position"),
+    ("raw ring, each published, copied into its slot by memcpy", "raw ring, each sent by memcpy"),
+    ("the same by streaming stores", "raw ring, each sent by streaming stores"),
     ("raw ring, each published, each with a header on a line of its own", "raw ring, each with a header"),
     ("raw ring, each published, with the fence of a wake-up protocol", "raw ring, each fenced"),
     ("raw ring, runs of 128 claimed and drained", "raw ring, runs of 128 claimed and drained"),
@@ -257,18 +260,28 @@ def targets(report):
         value, judged = target[distance], target[f"{distance}_is"]
         return "" if value is None or judged is None else f"{'−' if value < 0 else ''}{short(abs(value))} {judged}"
 
-    rows = [
-        [target["what"], target["goal"], *(cell(target, distance) for distance in report.distances)]
-        for target in report.report["targets"]
-    ]
-    rows = [row for row in rows if not all(cell.endswith(" reached") or not cell for cell in row[2:])]
-    return table(["not reached", "goal", *report.distances], rows)
+    def forms(target):
+        # Reports of earlier commits do not say which forms were compared.
+        told = [(distance, target.get(f"{distance}_forms")) for distance in report.distances]
+        return "; ".join(f"{distance}: {forms}" for distance, forms in told if forms)
+
+    rows = []
+    for target in report.report["targets"]:
+        cells = [cell(target, distance) for distance in report.distances]
+        if not all(each.endswith(" reached") or not each for each in cells):
+            rows.append([target["what"], target["goal"], *cells, forms(target)])
+    return table(["not reached", "goal", *report.distances, "the forms, and what they are compared with"], rows)
+
+
+def is_call(row):
+    """Whether it is a request and its answer, and more than a record there and back."""
+    return row["form"] == "fdring call and reply" or "request" in row["form"]
 
 
 def library(row):
     """Whose row it is, as the table of libraries has it; none for what is left out there."""
     slices = row["form"].startswith("fdring slices") or "runs of 128" in row["form"]
-    if slices or row["contender"] in ("futex", "eventfd", "plain") or row["form"] in ("cache line", "fdring call and reply"):
+    if slices or is_call(row) or row["contender"] in ("futex", "eventfd", "plain") or row["form"] == "cache line":
         return None
     name = row["contender"].split(",")[0]
     return "fdring, records of one value" if name == "fdring" else name
@@ -300,6 +313,21 @@ def peers(report):
     return table(["", *map(bytes_name, PEER_LENGTHS), "round trip p50", "p90", "p99"], rows)
 
 
+def calls(report):
+    """Calls of fdring and of the libraries that have them, with the plain round trip of each."""
+    trips = {row["form"]: row for row in report.rows if row["measure_key"] == "round-trip" and row["payload_bytes"] == 56}
+    callers = {row["contender"].split(",")[0] for row in trips.values() if is_call(row)}
+    forms = [form for form, row in trips.items() if row["contender"].split(",")[0] in callers]
+    forms.sort(key=lambda form: not is_call(trips[form]))
+
+    def cells(form):
+        row = of("round-trip", form, payload_bytes=56)
+        return [report.cell(row, percentile(share)) for share in (50, 90, 99, 99.9)]
+
+    rows = [[form, *cells(form)] for form in forms]
+    return table(["56 B, ns", "p50", "p90", "p99", "p99.9"], rows)
+
+
 def peers_shapes(report):
     """Other libraries in the measures of more ends than two, of sleepers, and of connecting, with fdring."""
     keys = ["asleep", "wake-up", "connect", "producers-cost", "consumers", "lanes", "fan-in", "workers"]
@@ -319,7 +347,7 @@ OWN = {
     "counts": counts,
     "targets": targets,
 }
-PEERS = {"machine of peers": Report.machine, "peers": peers, "peers' shapes": peers_shapes}
+PEERS = {"machine of peers": Report.machine, "peers": peers, "calls of peers": calls, "peers' shapes": peers_shapes}
 
 
 def write_plots(path):
