@@ -46,12 +46,15 @@ impl Contender for RawOneWay<'_> {
     fn send_all(&mut self, way: Way, records: u64) -> Fallible {
         let ring = self.ring;
         match (self.mode, way.len) {
+            (RawMode::Slots, _) => ring.send_slots(records),
             (RawMode::Runs, 8) => ring.send_runs::<8>(records),
             (RawMode::Runs, 64) => ring.send_runs::<64>(records),
             (RawMode::Runs, 256) => ring.send_runs::<256>(records),
             (mode, len) => with_len!(len, LEN => match mode {
                 RawMode::EachFenced => ring.send::<LEN, 1, true>(records),
                 RawMode::Headed => ring.send_headed::<LEN>(records),
+                RawMode::Sent => ring.send_copies::<LEN, false>(records),
+                RawMode::Streamed => ring.send_copies::<LEN, true>(records),
                 RawMode::By32 | RawMode::Held => ring.send::<LEN, BATCH, false>(records),
                 // Larger records go one by one, as fdring's do.
                 RawMode::Copied if LEN <= BATCHED_LEN_MAX => ring.send::<LEN, BATCH, false>(records),
@@ -64,12 +67,13 @@ impl Contender for RawOneWay<'_> {
     fn receive_all(&mut self, way: Way, records: u64) -> Fallible<u64> {
         let ring = self.ring;
         Ok(match (self.mode, way.len) {
+            (RawMode::Slots, _) => ring.receive_slots(records),
             (RawMode::Runs, 8) => ring.receive_runs::<8>(records),
             (RawMode::Runs, 64) => ring.receive_runs::<64>(records),
             (RawMode::Runs, 256) => ring.receive_runs::<256>(records),
             (mode, len) => with_len!(len, LEN => match mode {
                 RawMode::Headed => ring.receive_headed::<LEN>(records),
-                RawMode::Held | RawMode::EachHeld => ring.receive_held::<LEN>(records),
+                RawMode::Held | RawMode::EachHeld | RawMode::Sent | RawMode::Streamed => ring.receive_held::<LEN>(records),
                 RawMode::Copied => ring.receive_copies::<LEN>(records),
                 _ => ring.receive::<LEN>(records),
             }),

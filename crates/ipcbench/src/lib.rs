@@ -122,6 +122,8 @@ Options:
   --rate N,…       the rates of the open loop in records a second, as in 10k,1M
   --arrivals HOW   when records are due there: poisson (unless given), even, or burst
   --percentiles P,… those of the tables; 50,90,99,99.9 unless given
+  --tables         print all tables, how they were measured, and the targets, before the summary. Without it a run
+                   prints the summary alone, a dozen lines, unless it has nothing to show of what was selected
   --limit N        leave a contender out that takes longer than N seconds for a slice; 10 unless given
   --json PATH      write all figures there, for other programs; `cargo bench` runs this in the folder of its package,
                    so give it a path from the root, as $PWD/figures.json. The last lines say what was written where

@@ -4,7 +4,8 @@ use crate::contender::ContenderKind;
 use crate::grid::Cell;
 use crate::load::{Arrivals, Load};
 use crate::plan::{Case, cases};
-use crate::{Program, census, targets};
+use crate::targets::{self, Pick};
+use crate::{Program, census};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const LIMIT_SECONDS: f64 = 10.0;
 
 /// The commands that take each option, in the order of `--help`; what would be ignored is refused. A `-` before `ab`
 /// says that it takes the option for itself: all others it passes on to each run.
-const TAKEN: [(&str, &[&str]); 19] = [
+const TAKEN: [(&str, &[&str]); 20] = [
     ("--measure", &["run", "ab", "list"]),
     ("--contender", &["run", "ab", "grid", "list"]),
     ("--bytes", &["run", "ab", "grid", "list"]),
@@ -34,6 +35,7 @@ const TAKEN: [(&str, &[&str]); 19] = [
     ("--rate", &["run", "ab", "list"]),
     ("--arrivals", &["run", "ab", "list"]),
     ("--percentiles", &["run"]),
+    ("--tables", &["run"]),
     ("--limit", &["run", "ab", "grid"]),
     ("--json", &["run", "grid"]),
     ("--csv", &["run"]),
@@ -85,6 +87,12 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// Whether not all is asked for.
+    pub(crate) fn is_partial(&self) -> bool {
+        let Self { filters, measures, contenders, bytes } = self;
+        !(filters.is_empty() && measures.is_empty() && contenders.is_empty() && bytes.is_empty())
+    }
+
     /// Whether a case is asked for.
     fn wants(&self, case: &Case) -> bool {
         let name = format!("{}: {case}", case.measure());
@@ -114,7 +122,8 @@ impl Selection {
         let wanted = self.selected(all)?;
         let mut compared: Vec<Case> = wanted.iter().flat_map(|case| case.ceilings()).collect();
         for target in targets::targets(all) {
-            if target.subjects.iter().any(|subject| wanted.contains(subject)) {
+            // The forms of fdring are not measured for one of them.
+            if target.pick != Pick::Slowest && target.subjects.iter().any(|subject| wanted.contains(subject)) {
                 compared.extend(target.references);
             }
         }
@@ -189,6 +198,8 @@ pub(crate) struct Options {
     /// A folder for histograms.
     pub(crate) hdr: Option<PathBuf>,
     pub(crate) percentiles: Vec<f64>,
+    /// Prints all tables, before the summary.
+    pub(crate) tables: bool,
     /// Only tries whether everything works.
     pub(crate) tries: bool,
     /// What is not an option.
@@ -221,6 +232,7 @@ impl Options {
             hdr: None,
             keep: None,
             percentiles: PERCENTILES.to_vec(),
+            tables: false,
             tries: false,
             rest: Vec::new(),
             passed_on: Vec::new(),
@@ -245,6 +257,7 @@ impl Options {
             match arg.as_str() {
                 "--bench" => measures = true,
                 "--try" => options.tries = true,
+                "--tables" => options.tables = true,
                 "--quick" => (options.seconds, options.restarts) = (QUICK_SECONDS, QUICK_RESTARTS),
                 "--seconds" => options.seconds = positive(&arg, &value()?)?,
                 "--restarts" => options.restarts = count(&arg, &value()?)?,

@@ -6,7 +6,7 @@
 
 use super::clock::{Laps, ticks};
 use super::contender::Role;
-use super::payload::{PING_BYTES, assert_sent, boxed, fill, sum};
+use super::payload::{PING_BYTES, assert_sent, boxed, fill, stamp, sum};
 use super::plan::RUN;
 use super::shared::{
     LARGE_RING_BYTES, RINGS_AT, Shared, WORDS_BYTES, Word, bounce_lane_bytes, ring_bytes, sleep_until, wake,
@@ -101,6 +101,29 @@ impl<'a> Ring<'a> {
             if FENCE {
                 fence(Ordering::SeqCst);
             }
+        }
+    }
+
+    /// Sends `records` records, each copied from one finished payload and published alone: by memcpy, or with `STREAM`
+    /// by [`stream`].
+    pub(crate) fn send_copies<const LEN: usize, const STREAM: bool>(&self, records: u64) {
+        let mut payload = boxed::<LEN>();
+        let mut limit = self.begin + self.slots::<LEN>();
+        for n in self.begin..self.begin + records {
+            while n >= limit {
+                limit = self.consumed.load(Ordering::Acquire) + self.slots::<LEN>();
+            }
+            stamp(&mut payload, n - self.begin);
+            // Else the compiler knows what stands in it, and writes that instead of copying it.
+            let payload = std::hint::black_box(&*payload);
+            let mut slot = self.slot::<LEN>(n);
+            // SAFETY: as in `send`.
+            let slot = unsafe { slot.as_mut() };
+            match STREAM && LEN.is_multiple_of(64) {
+                true => stream(slot, payload),
+                false => slot.copy_from_slice(payload),
+            }
+            self.published.store(n + 1, Ordering::Release);
         }
     }
 
@@ -273,9 +296,70 @@ impl<'a> Ring<'a> {
 
     fn receive_marked(&self, n: u64, mark: u64) -> u64 {
         while self.mark(n).load(Ordering::Acquire) != mark {}
-        // SAFETY: as in `receive_one`.
+        // SAFETY: the mark says that it is full, and the sender leaves it alone until it is given back, or answered.
         sum(unsafe { self.slot::<PING_BYTES>(self.begin + n).as_ref() })
     }
+
+    /// What marks begin with: the number of the command, so that none of an earlier slice is taken for one of this.
+    fn marks(&self) -> u64 {
+        self.shared.word(Word::Command).load(Ordering::Relaxed) << 32
+    }
+
+    /// Sends `records` records of [`PING_BYTES`] bytes in slots that say themselves that they are full.
+    pub(crate) fn send_slots(&self, records: u64) {
+        let (marks, mut limit) = (self.marks(), self.slots::<PING_BYTES>());
+        for n in 0..records {
+            while n >= limit {
+                limit = self.consumed.load(Ordering::Acquire) - self.begin + self.slots::<PING_BYTES>();
+            }
+            self.send_marked(n, marks | n);
+        }
+        // The next slice goes on from here.
+        self.published.store(self.begin + records, Ordering::Relaxed);
+    }
+
+    /// Receives `records` records of such slots; the sum over them.
+    pub(crate) fn receive_slots(&self, records: u64) -> u64 {
+        let (marks, step) = (self.marks(), self.slots::<PING_BYTES>() / 8);
+        (0..records).fold(0, |total: u64, n| {
+            let total = total.wrapping_add(self.receive_marked(n, marks | n));
+            if (n + 1).is_multiple_of(step) {
+                // Pairs with the load in `send_slots`: that slot was read.
+                self.consumed.store(self.begin + n + 1, Ordering::Release);
+            }
+            total
+        })
+    }
+}
+
+/// Whether [`stream`] has stores that go past the caches: x86-64 alone has the ones that it is made of.
+pub(crate) const STREAMS: bool = cfg!(target_arch = "x86_64");
+
+/// Copies a payload past the caches: the lines of the slot are not fetched to be overwritten. The fence orders it before
+/// the publication, which such stores would be overtaken by.
+#[cfg(target_arch = "x86_64")]
+fn stream<const LEN: usize>(slot: &mut [u8; LEN], payload: &[u8; LEN]) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    let (to, from) = (slot.as_mut_ptr().cast::<__m128i>(), payload.as_ptr().cast::<__m128i>());
+    assert!(LEN.is_multiple_of(64) && to.is_aligned(), "whole cache lines");
+    for part in 0..LEN / 16 {
+        // SAFETY: a payload has that many parts of 16 bytes.
+        let from = unsafe { from.add(part) };
+        // SAFETY: the part lies in the payload; no alignment is asked for.
+        let bytes = unsafe { _mm_loadu_si128(from) };
+        // SAFETY: as above, for the slot, which is as long.
+        let to = unsafe { to.add(part) };
+        // SAFETY: the part lies in the slot, which is borrowed, and is aligned, as was seen to above.
+        unsafe { _mm_stream_si128(to, bytes) };
+    }
+    // SAFETY: every x86-64 processor has it.
+    unsafe { _mm_sfence() };
+}
+
+/// As memcpy: nothing is planned that would call it.
+#[cfg(not(target_arch = "x86_64"))]
+fn stream<const LEN: usize>(slot: &mut [u8; LEN], payload: &[u8; LEN]) {
+    slot.copy_from_slice(payload);
 }
 
 /// The sender of a ring, record by record.
@@ -352,13 +436,9 @@ impl Raw<'_> {
         }
     }
 
-    /// What marks begin with: the number of the command, so that none of an earlier slice is taken for one of this.
-    fn marks(&self) -> u64 {
-        self.0.word(Word::Command).load(Ordering::Relaxed) << 32
-    }
-
     pub(crate) fn ping_slots(&self, rounds: u64, laps: &mut Laps) {
-        let ((there, back), marks) = (Ring::trips(self.0, PING_BYTES), self.marks());
+        let (there, back) = Ring::trips(self.0, PING_BYTES);
+        let marks = there.marks();
         for n in 0..rounds {
             there.send_marked(n, marks | n);
             assert_sent(PING_BYTES, n, back.receive_marked(n, marks | n));
@@ -369,7 +449,8 @@ impl Raw<'_> {
     }
 
     pub(crate) fn pong_slots(&self, rounds: u64) {
-        let ((there, back), marks) = (Ring::trips(self.0, PING_BYTES), self.marks());
+        let (there, back) = Ring::trips(self.0, PING_BYTES);
+        let marks = there.marks();
         for n in 0..rounds {
             assert_sent(PING_BYTES, n, there.receive_marked(n, marks | n));
             back.send_marked(n, marks | n);

@@ -2,17 +2,19 @@
 //!
 //! A target compares the best of its subjects with the best of its references, at one distance of the cores, by the
 //! same statistic of both. It is judged only where every one of both sides that matters was measured often enough, and
-//! is reached or missed only where the interval over restarts lies on one side of the goal.
+//! is reached or missed only where the interval over restarts lies on one side of the goal. What is called a ceiling is
+//! the best bare ring of all that [`Case::ceilings`] names, in its best state; which one that was is told with the value.
 
 use crate::contender::{Capability, Waiting};
 use crate::distance::Distance;
 use crate::life::Life;
 use crate::measure::{Figures, Outcome, Restart, SLICES_MIN, TAILS};
-use crate::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
+use crate::payload::{Bytes, LENGTHS, PING_BYTES, TRIP_LENGTHS};
 use crate::plan::{
-    Align, BATCH, Bouncer, CONSUMER_COUNTS, Carrier, Case, ChannelKind, FAN_IN_LENGTHS, FD_COUNTS, FdSender,
-    LONG_SLICE, Many, PRODUCER_COUNTS, Queue, RawMode, Reading, Sending, Spread, TAPS_FORMS, TASK_LENGTHS, Taps,
+    Align, BATCH, BATCHED_LEN_MAX, Bouncer, CONSUMER_COUNTS, Carrier, Case, ChannelKind, FAN_IN_LENGTHS, FD_COUNTS,
+    FdSender, Many, PRODUCER_COUNTS, Queue, RawMode, Reading, Sending, Spread, TAPS_FORMS, TASK_LENGTHS, Taps,
 };
+use crate::raw::STREAMS;
 use crate::stats::{CONFIDENCE, Interval, Ratio, interval};
 use crate::tasks::{self, TaskReading};
 
@@ -25,6 +27,18 @@ pub(crate) enum Statistic {
     BestState,
     /// A quantile of [`TAILS`] of all times.
     Quantile(f64),
+}
+
+/// Which of its subjects a target is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pick {
+    /// The best one.
+    Best,
+    /// The slowest one: how far any form may fall behind the best.
+    Slowest,
+    /// The one whose slices differ most, by the worse quartile over the better one. There is no reference: a form that
+    /// has two states is far above 1.
+    MostUneven,
 }
 
 impl Statistic {
@@ -77,6 +91,9 @@ pub(crate) struct Target {
     /// Whether the references bound the subjects: nothing can be better than they are in their best state. Medians are
     /// compared in the best state of both then.
     pub(crate) is_bound: bool,
+    pub(crate) pick: Pick,
+    /// The one distance that it is about; `None` for both.
+    pub(crate) distance: Option<Distance>,
 }
 
 /// What a comparison came to.
@@ -85,6 +102,8 @@ pub(crate) struct Comparison {
     pub(crate) value: f64,
     /// What holds the true value with [`CONFIDENCE`]; `None` if there are too few restarts.
     pub(crate) interval: Option<Interval>,
+    /// The subject that was compared, and the reference, if there was more than one to choose from.
+    pub(crate) forms: Option<(Case, Option<Case>)>,
     /// The subject is better than what bounds it, even its median than the other's best state.
     is_beyond_bound: bool,
 }
@@ -92,7 +111,7 @@ pub(crate) struct Comparison {
 impl Comparison {
     /// A count, which is the same each time.
     pub(crate) fn of_count(value: f64) -> Self {
-        Self { value, interval: None, is_beyond_bound: false }
+        Self { value, interval: None, forms: None, is_beyond_bound: false }
     }
 }
 
@@ -164,28 +183,52 @@ impl std::fmt::Display for Goal {
 }
 
 impl Target {
-    /// What the comparison came to at that distance; `None` if too little was measured.
+    /// What the comparison came to at that distance; `None` if too little was measured, or it is about the other one.
     pub(crate) fn compare(&self, outcomes: &[Outcome], distance: Distance) -> Option<Comparison> {
+        if self.distance.is_some_and(|only| only != distance) {
+            return None;
+        }
         let statistic = match self.statistic {
             Statistic::Median if self.is_bound => Statistic::BestState,
             statistic => statistic,
         };
-        let (subject_ns, subject) = best(&self.subjects, outcomes, distance, statistic)?;
-        if let Goal::NsAtMost(_) = self.goal {
-            let interval = interval(&statistic.of_restarts(subject), CONFIDENCE);
-            return Some(Comparison { value: subject_ns, interval, is_beyond_bound: false });
+        let subjects = measured(&self.subjects, outcomes, distance, statistic)?;
+        let forms = |subject: &Measured<'_>, reference: Option<&Measured<'_>>| {
+            let has_choice = self.subjects.len() > 1 || self.references.len() > 1;
+            has_choice.then_some((subject.case, reference.map(|reference| reference.case)))
+        };
+        if self.pick == Pick::MostUneven {
+            let (subject, value) = most_uneven(&subjects)?;
+            let interval = subject.unevenness_of_restarts();
+            return Some(Comparison { value, interval, forms: forms(subject, None), is_beyond_bound: false });
         }
-        let (reference_ns, reference) = best(&self.references, outcomes, distance, statistic)?;
-        let (subjects, references) = (statistic.of_restarts(subject), statistic.of_restarts(reference));
-        let ratio = Ratio::of(&references, &subjects, CONFIDENCE);
+        let by_time = |a: &&Measured<'_>, b: &&Measured<'_>| a.ns.total_cmp(&b.ns);
+        let subject = match self.pick {
+            Pick::Slowest => subjects.iter().max_by(by_time)?,
+            _ => subjects.iter().min_by(by_time)?,
+        };
+        let subject_restarts = statistic.of_restarts(subject.figures);
+        if let Goal::NsAtMost(_) = self.goal {
+            let interval = interval(&subject_restarts, CONFIDENCE);
+            return Some(Comparison {
+                value: subject.ns,
+                interval,
+                forms: forms(subject, None),
+                is_beyond_bound: false,
+            });
+        }
+        let references = measured(&self.references, outcomes, distance, statistic)?;
+        let reference = references.iter().min_by(by_time)?;
+        let ratio = Ratio::of(&statistic.of_restarts(reference.figures), &subject_restarts, CONFIDENCE);
         let is_beyond_bound = match self.goal {
-            Goal::GrowthBelow { .. } => self.goal.compare(subject_ns, reference_ns) < -GROWTH_DOUBT_NS,
-            _ if self.is_bound => Statistic::Median.of(subject)? * (1.0 + ABOVE_BOUND_MAX) < reference_ns,
+            Goal::GrowthBelow { .. } => self.goal.compare(subject.ns, reference.ns) < -GROWTH_DOUBT_NS,
+            _ if self.is_bound => Statistic::Median.of(subject.figures)? * (1.0 + ABOVE_BOUND_MAX) < reference.ns,
             _ => false,
         };
         Some(Comparison {
-            value: self.goal.compare(subject_ns, reference_ns),
-            interval: ratio.map(|ratio| self.goal.interval(ratio.interval, reference_ns)),
+            value: self.goal.compare(subject.ns, reference.ns),
+            interval: ratio.map(|ratio| self.goal.interval(ratio.interval, reference.ns)),
+            forms: forms(subject, Some(reference)),
             is_beyond_bound,
         })
     }
@@ -202,24 +245,42 @@ impl Target {
     }
 }
 
-/// The shortest time of these cases in nanoseconds, and the figures that have it. Each must have been measured: else
-/// another could be better.
-fn best<'a>(
+/// A case, what it takes in nanoseconds by some statistic, and all that was measured of it.
+struct Measured<'a> {
+    case: Case,
+    ns: f64,
+    figures: &'a Figures,
+}
+
+/// All of these cases. Each must have been measured often enough: else another could be better.
+fn measured<'a>(
     cases: &[Case],
     outcomes: &'a [Outcome],
     distance: Distance,
     statistic: Statistic,
-) -> Option<(f64, &'a Figures)> {
-    let mut best: Option<(f64, &Figures)> = None;
-    for case in cases {
-        let outcome = outcomes.iter().find(|outcome| outcome.case == *case)?;
-        let figures = &outcome.figures[distance as usize];
-        let ns = statistic.of(figures)?;
-        if best.is_none_or(|(quickest, _)| ns < quickest) {
-            best = Some((ns, figures));
-        }
+) -> Option<Vec<Measured<'a>>> {
+    let of = |case: &Case| {
+        let figures = &outcomes.iter().find(|outcome| outcome.case == *case)?.figures[distance as usize];
+        Some(Measured { case: *case, ns: statistic.of(figures)?, figures })
+    };
+    cases.iter().map(of).collect()
+}
+
+/// The one whose quartiles are farthest apart, and their ratio.
+fn most_uneven<'a, 'b>(all: &'b [Measured<'a>]) -> Option<(&'b Measured<'a>, f64)> {
+    let unevenness = |measured: &Measured<'_>| measured.figures.quartiles().map(|each| each.high / each.low);
+    let all = all.iter().filter_map(|measured| Some((measured, unevenness(measured)?)));
+    all.max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+impl Measured<'_> {
+    /// The interval of the worse quartile of a restart over the better one of all: a form may have one state in one
+    /// restart and another in the next.
+    fn unevenness_of_restarts(&self) -> Option<Interval> {
+        let low = self.figures.quartiles()?.low;
+        let uneven: Vec<f64> = self.figures.restarts.iter().map(|restart| restart.quartiles.high / low).collect();
+        interval(&uneven, CONFIDENCE)
     }
-    best
 }
 
 fn raw(mode: RawMode, len: usize) -> Case {
@@ -230,15 +291,14 @@ fn fdring(sending: Sending, reading: Reading, len: usize) -> Case {
     Case::OneWay(Carrier::Fdring(sending, reading, Align::Words), len)
 }
 
-fn of_lines(sending: Sending, reading: Reading) -> Case {
-    Case::OneWay(Carrier::Fdring(sending, reading, Align::Lines), 56)
-}
-
 /// All targets that can be judged where these cases are planned.
 pub(crate) fn targets(planned: &[Case]) -> Vec<Target> {
     let mut targets = Vec::new();
-    small_records(&mut targets);
-    large_records(&mut targets);
+    best_forms(planned, &mut targets);
+    small_records(planned, &mut targets);
+    copied_out(&mut targets);
+    far(planned, &mut targets);
+    every_form(planned, &mut targets);
     round_trips(&mut targets);
     others(&mut targets);
     against_peers(planned, &mut targets);
@@ -247,127 +307,172 @@ pub(crate) fn targets(planned: &[Case]) -> Vec<Target> {
 
 fn rate(what: impl Into<String>, subjects: Vec<Case>, references: Vec<Case>, goal: f64) -> Target {
     let is_bound = references.iter().all(|case| case.contender() == "raw ring");
-    let goal = Goal::RateAtLeast(goal);
-    Target { what: what.into(), subjects, references, statistic: Statistic::Median, goal, is_bound }
+    let (goal, statistic, pick) = (Goal::RateAtLeast(goal), Statistic::Median, Pick::Best);
+    Target { what: what.into(), subjects, references, statistic, goal, is_bound, pick, distance: None }
 }
 
-fn small_records(targets: &mut Vec<Target>) {
+/// The same between near cores alone.
+fn near(what: impl Into<String>, subjects: Vec<Case>, references: Vec<Case>, goal: f64) -> Target {
+    Target { distance: Some(Distance::Near), ..rate(what, subjects, references, goal) }
+}
+
+/// A rate next to that of what may be better or worse, both in their best state.
+fn rival(what: impl Into<String>, subjects: Vec<Case>, references: Vec<Case>, goal: f64) -> Target {
+    Target { statistic: Statistic::BestState, is_bound: false, ..rate(what, subjects, references, goal) }
+}
+
+/// The ceilings of all of these, each once.
+fn ceilings_of(subjects: &[Case]) -> Vec<Case> {
+    let mut ceilings: Vec<Case> = Vec::new();
+    for ceiling in subjects.iter().flat_map(|subject| subject.ceilings()) {
+        if !ceilings.contains(&ceiling) {
+            ceilings.push(ceiling);
+        }
+    }
+    ceilings
+}
+
+/// The planned forms of fdring that carry records of `len` bytes one way and are read in place, on threads: those of
+/// tasks have targets of their own.
+fn in_place(planned: &[Case], len: usize) -> impl Iterator<Item = Case> + '_ {
+    planned.iter().copied().filter(move |case| match case {
+        Case::OneWay(Carrier::Fdring(_, reading, _), each) => {
+            *each == len && !reading.copies() && !matches!(reading, Reading::InTask(_))
+        }
+        _ => false,
+    })
+}
+
+/// The best form at every length, next to the ceiling: near, where the work is what is measured, and not the lines.
+fn best_forms(planned: &[Case], targets: &mut Vec<Target>) {
+    for len in LENGTHS {
+        // Of single words the best form is slices; elsewhere like is compared with like.
+        let is_of_row = |case: &Case| case.carries_slices() == (len == 8);
+        let subjects: Vec<Case> = in_place(planned, len).filter(is_of_row).collect();
+        if subjects.is_empty() {
+            continue;
+        }
+        let references = ceilings_of(&subjects);
+        let form = if len == 8 { "slices of values, the best form" } else { "the best form in place" };
+        let goal = if matches!(len, 56 | 64) { 0.9 } else { 0.95 };
+        targets.push(near(format!("{}, {form} / the ceiling", Bytes(len)), subjects, references, goal));
+    }
+}
+
+fn small_records(planned: &[Case], targets: &mut Vec<Target>) {
+    let slices = |values, len| vec![fdring(Sending::Slices(values), Reading::InPlace, len)];
+    for len in [56, 64] {
+        let each: Vec<Case> =
+            in_place(planned, len).filter(|case| case.publishes_each() && !case.carries_slices()).collect();
+        if each.is_empty() {
+            continue;
+        }
+        let rings = vec![raw(RawMode::Each, len), raw(RawMode::EachHeld, len)];
+        let what = |than| format!("{}, each published, in place / {than}", Bytes(len));
+        let of_near = |target| Target { distance: Some(Distance::Near), ..target };
+        targets.push(of_near(rival(what("the best raw ring that publishes each"), each.clone(), rings, 1.0)));
+        if len == PING_BYTES {
+            let slots = vec![raw(RawMode::Slots, len)];
+            targets.push(of_near(rival(what("raw slots that say themselves that they are full"), each, slots, 0.9)));
+        }
+    }
+    targets.push(rate(
+        "slices of 32 × 64 B / rtrb in chunks of 32, in-process",
+        slices(BATCH, 64),
+        vec![Case::OneWay(Carrier::InProcess(Queue::Rtrb), 64)],
+        0.95,
+    ));
+    targets.push(rate("slices of 32 × 64 B / the ceiling", slices(BATCH, 64), ceilings_of(&slices(BATCH, 64)), 0.75));
+    let batches = |sending| move |reading| fdring(sending, reading, 8);
+    let of_words = [Reading::InPlace, Reading::InRuns].map(batches(Sending::Batch)).into_iter();
+    targets.push(rate(
+        "8 B, batches of 32 / the best raw ring of bare 8 B slots, a record each",
+        of_words.chain([fdring(Sending::Filled, Reading::InRuns, 8)]).collect(),
+        Case::bare_rings(8).into_iter().filter(|case| !case.carries_slices()).collect(),
+        0.6,
+    ));
+}
+
+/// Records that are copied out, next to the same read in place, and to what a memcpy of each brings.
+fn copied_out(targets: &mut Vec<Target>) {
     use Reading::{Copied, CopiedInRuns, InPlace, InRuns};
     use Sending::{Batch, Filled, Reserve, Send, Slices};
-    let by_32 = |len| vec![raw(RawMode::By32, len), raw(RawMode::Held, len)];
-    let each = |len| vec![raw(RawMode::Each, len), raw(RawMode::EachHeld, len)];
-    let runs = |len| vec![raw(RawMode::Runs, len)];
-    let slices = |values, len| vec![fdring(Slices(values), InPlace, len)];
-    targets.extend([
-        rate(
-            "56 B, record_align 64, batches of 32, in place / raw ring of 64 B slots in batches of 32",
-            vec![of_lines(Batch, InPlace), of_lines(Batch, InRuns), of_lines(Filled, InRuns)],
-            by_32(64),
-            0.95,
-        ),
-        rate(
-            "64 B, batches of 32, in place / raw ring in batches of 32",
-            vec![fdring(Batch, InPlace, 64), fdring(Batch, InRuns, 64), fdring(Filled, InRuns, 64)],
-            by_32(64),
-            0.95,
-        ),
-        rate(
-            "slices of 32 × 64 B / rtrb in chunks of 32, in-process",
-            slices(BATCH, 64),
-            vec![Case::OneWay(Carrier::InProcess(Queue::Rtrb), 64)],
-            0.95,
-        ),
-        rate("slices of 32 × 64 B / raw ring, runs of 128 claimed and drained", slices(BATCH, 64), runs(64), 0.75),
-        rate(
-            "56 B, record_align 64, each published, in place / raw ring of 64 B slots, each",
-            vec![of_lines(Reserve, InPlace)],
-            each(64),
-            0.95,
-        ),
-        rate(
-            "56 B, each published, in place / raw ring, each",
-            vec![fdring(Reserve, InPlace, 56), fdring(Send, InPlace, 56)],
-            each(56),
-            0.95,
-        ),
-        rate(
-            "8 B, batches of 32 / raw ring of bare 8 B slots in batches of 32",
-            vec![fdring(Batch, InPlace, 8), fdring(Batch, InRuns, 8), fdring(Filled, InRuns, 8)],
-            by_32(8),
-            0.6,
-        ),
-        rate("slices of 32 × 8 B / raw ring, runs of 128 claimed and drained", slices(BATCH, 8), runs(8), 0.5),
-        rate("slices of 512 × 8 B / raw ring, runs of 128 claimed and drained", slices(LONG_SLICE, 8), runs(8), 0.8),
-    ]);
-    for len in [64, 256, 1024, 4 << 10, 16 << 10] {
-        let mut copied = vec![
-            fdring(Batch, Copied, len),
-            fdring(Batch, CopiedInRuns, len),
-            fdring(Filled, CopiedInRuns, len),
-            fdring(Send, Copied, len),
-            fdring(Reserve, Copied, len),
-        ];
-        let mut in_place = vec![
-            fdring(Batch, InPlace, len),
-            fdring(Batch, InRuns, len),
-            fdring(Filled, InRuns, len),
-            fdring(Send, InPlace, len),
-            fdring(Reserve, InPlace, len),
-        ];
-        if len == 64 {
-            copied.push(fdring(Slices(BATCH), Copied, len));
-            in_place.push(fdring(Slices(BATCH), InPlace, len));
-        }
-        if len >= 256 {
-            copied.push(Case::OneWay(Carrier::Fdring(Batch, CopiedInRuns, Align::Payloads), len));
-            in_place.push(Case::OneWay(Carrier::Fdring(Batch, InRuns, Align::Payloads), len));
-        }
-        targets.push(copying(len, copied.clone(), in_place));
-        targets.push(copying_as_memcpy_does(len, copied));
+    for len in [64, 256, 1024, 4 << 10, 16 << 10, 64 << 10] {
+        let forms = |each: Reading, in_runs: Reading| {
+            let mut forms = vec![fdring(Send, each, len), fdring(Reserve, each, len)];
+            if len <= BATCHED_LEN_MAX {
+                forms.extend([fdring(Batch, each, len), fdring(Batch, in_runs, len), fdring(Filled, in_runs, len)]);
+            }
+            if len == 64 {
+                forms.push(fdring(Slices(BATCH), each, len));
+            }
+            if (256..=BATCHED_LEN_MAX).contains(&len) {
+                forms.push(Case::OneWay(Carrier::Fdring(Batch, in_runs, Align::Payloads), len));
+            }
+            if len > BATCHED_LEN_MAX {
+                forms.push(Case::OneWay(Carrier::Fdring(Reserve, each, Align::Payloads), len));
+            }
+            forms
+        };
+        let (copied, in_place) = (forms(Copied, CopiedInRuns), forms(InPlace, InRuns));
+        let what = |than: &str| format!("{}, copied out / {than}", Bytes(len));
+        let bounded = rate(what("in place, the best form of each"), copied.clone(), in_place, 0.7);
+        targets.push(Target { is_bound: true, ..bounded });
+        // A memcpy is no bound: a copy by other instructions may be quicker.
+        targets.push(rival(what("raw ring, copied out by memcpy"), copied, vec![raw(RawMode::Copied, len)], 0.95));
     }
 }
 
-fn copying(len: usize, copied: Vec<Case>, in_place: Vec<Case>) -> Target {
-    Target {
-        what: format!("{}, copied out / in place, the best form of each", Bytes(len)),
-        subjects: copied,
-        references: in_place,
-        statistic: Statistic::Median,
-        goal: Goal::RateAtLeast(0.7),
-        is_bound: true,
-    }
-}
-
-/// What copying cannot do better: each record is copied by memcpy, and nothing is checked.
-fn copying_as_memcpy_does(len: usize, copied: Vec<Case>) -> Target {
-    rate(
-        format!("{}, copied out / raw ring, copied out by memcpy", Bytes(len)),
-        copied,
-        vec![raw(RawMode::Copied, len)],
-        0.95,
-    )
-}
-
-fn large_records(targets: &mut Vec<Target>) {
-    let aligned = |reading, len| Case::OneWay(Carrier::Fdring(Sending::Reserve, reading, Align::Payloads), len);
-    let each = |reading, len| {
-        vec![fdring(Sending::Reserve, reading, len), fdring(Sending::Send, reading, len), aligned(reading, len)]
-    };
-    targets.push(copying(64 << 10, each(Reading::Copied, 64 << 10), each(Reading::InPlace, 64 << 10)));
-    targets.push(copying_as_memcpy_does(64 << 10, each(Reading::Copied, 64 << 10)));
+/// Payloads of 4 KiB and more between far cores, where the lines that go over are what is waited for.
+fn far(planned: &[Case], targets: &mut Vec<Target>) {
     for len in [4 << 10, 64 << 10, 1 << 20] {
-        targets.push(rate(
-            format!("{}, in place / raw ring of the same capacity, each", Bytes(len)),
-            vec![fdring(Sending::Reserve, Reading::InPlace, len), aligned(Reading::InPlace, len)],
-            vec![raw(RawMode::Each, len)],
-            0.95,
-        ));
-        targets.push(rate(
-            format!("{}, in place / raw ring of the same capacity, each with a header", Bytes(len)),
-            vec![fdring(Sending::Reserve, Reading::InPlace, len), aligned(Reading::InPlace, len)],
-            vec![raw(RawMode::Headed, len)],
-            0.95,
-        ));
+        let of_len = |case: &Case| matches!(case, Case::OneWay(_, each) if *each == len) && !case.carries_slices();
+        let sent = vec![fdring(Sending::Send, Reading::Copied, len)];
+        let mut rows = Vec::new();
+        let channels = ChannelKind::ALL.map(|kind| Case::OneWay(Carrier::Channel(kind), len));
+        let peers: Vec<Case> = planned.iter().copied().filter(|case| of_len(case) && case.own().is_some()).collect();
+        let than =
+            if peers.is_empty() { "the best of pipes and sockets" } else { "the best of libraries, pipes and sockets" };
+        let what = |how: &str, than: &str| format!("far, {}, {how} / {than}", Bytes(len));
+        let others = channels.into_iter().chain(peers).collect();
+        rows.push(rival(what("sent and copied out", than), sent.clone(), others, 1.0));
+        if STREAMS {
+            let streamed = vec![raw(RawMode::Streamed, len)];
+            rows.push(rival(what("sent and copied out", "raw ring, streaming stores"), sent, streamed, 0.85));
+        }
+        let is_written = |case: &Case| !matches!(case, Case::OneWay(Carrier::Fdring(Sending::Send, ..), _));
+        let written: Vec<Case> = in_place(planned, len).filter(|case| of_len(case) && is_written(case)).collect();
+        if !written.is_empty() {
+            let rings = ceilings_of(&written);
+            rows.push(rival(
+                what("written and read in place", "the best raw ring of the same capacity"),
+                written,
+                rings,
+                1.0,
+            ));
+        }
+        targets.extend(rows.into_iter().map(|row| Target { distance: Some(Distance::Far), ..row }));
+    }
+}
+
+/// The longest that the worse quartile of a form may take, over the better one: a form beyond it has two states.
+const UNEVENNESS_MAX: f64 = 1.5;
+
+/// Every form at one length and of one batch: none falls far behind the best, and none has two states.
+fn every_form(planned: &[Case], targets: &mut Vec<Target>) {
+    for (len, is_each) in LENGTHS.into_iter().flat_map(|len| [(len, true), (len, false)]) {
+        let is_of_row = |case: &Case| !case.carries_slices() && case.publishes_each() == is_each;
+        let forms: Vec<Case> = in_place(planned, len).filter(is_of_row).collect();
+        if forms.len() < 2 {
+            continue;
+        }
+        let sent = if is_each { "each published" } else { "batches of 32" };
+        let what = |what: &str| format!("{}, {sent}, in place: {what}", Bytes(len));
+        let slowest = rate(what("the slowest form / the best"), forms.clone(), forms.clone(), 0.6);
+        targets.push(Target { pick: Pick::Slowest, ..slowest });
+        let uneven = rate(what("a form's worse quartile / its better one, of times"), forms, Vec::new(), 1.0);
+        let goal = Goal::TimeAtMost(UNEVENNESS_MAX);
+        targets.push(Target { pick: Pick::MostUneven, goal, is_bound: false, ..uneven });
     }
 }
 
@@ -382,17 +487,16 @@ const QUANTILES: [(Statistic, &str); 4] = [
 fn round_trips(targets: &mut Vec<Target>) {
     let spinning = |bouncer, len| vec![Case::RoundTrip(bouncer, Waiting::Spinning, len)];
     for (len, (statistic, name)) in TRIP_LENGTHS.into_iter().flat_map(|len| QUANTILES.map(|quantile| (len, quantile))) {
-        if name == "p90" {
-            continue;
-        }
         let is_median = statistic == Statistic::Median;
         targets.push(Target {
-            what: format!("round trip of {}, both spinning, {name} / raw ring", Bytes(len)),
+            what: format!("round trip of {}, both spinning, {name} / the ceiling", Bytes(len)),
             subjects: spinning(Bouncer::Fdring(Reading::InPlace), len),
-            references: spinning(Bouncer::Ring, len),
+            references: spinning(Bouncer::Fdring(Reading::InPlace), len)[0].ceilings(),
             statistic,
             goal: Goal::TimeAtMost(if is_median { 1.15 } else { 1.3 }),
             is_bound: is_median,
+            pick: Pick::Best,
+            distance: None,
         });
     }
     for (waiting, name) in [(Waiting::Asleep, "two cores"), (Waiting::AsleepOneCore, "one core")] {
@@ -408,6 +512,8 @@ fn round_trips(targets: &mut Vec<Target>) {
                 statistic: Statistic::Median,
                 goal: Goal::TimeAtMost(1.15),
                 is_bound: true,
+                pick: Pick::Best,
+                distance: None,
             });
         }
     }
@@ -422,6 +528,8 @@ fn others(targets: &mut Vec<Target>) {
         statistic: Statistic::Median,
         goal: Goal::GrowthBelow { ns: 10.0, steps: 3.0 },
         is_bound: false,
+        pick: Pick::Best,
+        distance: None,
     });
     setting_up(targets);
     taps(targets);
@@ -457,11 +565,14 @@ fn setting_up(targets: &mut Vec<Target>) {
         statistic: Statistic::Median,
         goal,
         is_bound: false,
+        pick: Pick::Best,
+        distance: None,
     };
     let connecting = [vec![Case::Connect(Bouncer::Fdring(Reading::InPlace))], Vec::new()];
     let living = [Life::Client, Life::Empty].map(|life| vec![Case::Life(life)]);
     targets.extend([
         target("connect to first record, ns", connecting, Goal::NsAtMost(250_000.0)),
+        target("a client's whole life, all of it, ns", [living[0].clone(), Vec::new()], Goal::NsAtMost(1e6)),
         target(
             "a client's whole life, beyond that of an empty program, ns",
             living,
@@ -482,6 +593,8 @@ fn taps(targets: &mut Vec<Target>) {
             statistic: Statistic::Median,
             goal: Goal::TimeAtMost(if taps.count() == 1 { 1.01 } else { 1.03 }),
             is_bound: false,
+            pick: Pick::Best,
+            distance: None,
         });
     }
 }
@@ -513,6 +626,8 @@ fn shapes(targets: &mut Vec<Target>) {
             statistic: Statistic::Median,
             goal: Goal::TimeAtMost(goal),
             is_bound: false,
+            pick: Pick::Best,
+            distance: None,
         });
     }
 }
@@ -533,6 +648,8 @@ fn tasks(targets: &mut Vec<Target>) {
                 statistic: Statistic::Median,
                 goal: Goal::TimeAtMost(1.1),
                 is_bound: false,
+                pick: Pick::Best,
+                distance: None,
             });
         }
     }
@@ -545,6 +662,8 @@ fn tasks(targets: &mut Vec<Target>) {
             statistic: Statistic::Median,
             goal: Goal::TimeAtMost(1.3),
             is_bound: false,
+            pick: Pick::Best,
+            distance: None,
         });
     }
 }
@@ -553,7 +672,7 @@ fn tasks(targets: &mut Vec<Target>) {
 /// one record are left out: no other is measured with them.
 fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
     let peers: Vec<Case> = planned.iter().copied().filter(|case| case.own().is_some()).collect();
-    for len in crate::payload::LENGTHS {
+    for len in LENGTHS {
         let of_len = |case: &Case| matches!(case, Case::OneWay(_, each) if *each == len) && !case.carries_slices();
         let references: Vec<Case> = peers.iter().copied().filter(of_len).collect();
         if references.is_empty() {
@@ -573,10 +692,21 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
                 statistic,
                 goal,
                 is_bound: false,
+                pick: Pick::Best,
+                distance: None,
             });
         }
         let (what, goal) = (what("the best of the other libraries"), Goal::RateAtLeast(1.0));
-        targets.push(Target { what, subjects, references, statistic, goal, is_bound: false });
+        targets.push(Target {
+            what,
+            subjects,
+            references,
+            statistic,
+            goal,
+            is_bound: false,
+            pick: Pick::Best,
+            distance: None,
+        });
     }
     let bouncing = |case: &Case| matches!(case, Case::RoundTrip(_, Waiting::Spinning, PING_BYTES));
     let references: Vec<Case> = peers.iter().copied().filter(bouncing).collect();
@@ -593,6 +723,8 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
             statistic: Statistic::Median,
             goal: Goal::TimeAtMost(1.0),
             is_bound: false,
+            pick: Pick::Best,
+            distance: None,
         });
     }
     for (statistic, name) in QUANTILES {
@@ -601,8 +733,10 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
             subjects: vec![Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning, PING_BYTES)],
             references: references.clone(),
             statistic,
-            goal: Goal::TimeAtMost(1.0),
+            goal: Goal::TimeAtMost(1.05),
             is_bound: false,
+            pick: Pick::Best,
+            distance: None,
         });
     }
 }

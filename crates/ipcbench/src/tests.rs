@@ -10,7 +10,7 @@ use crate::payload::{LENGTHS, PING_BYTES, boxed, fill, number_of, sum, sum_of_al
 use crate::plan::{Align, Bouncer, Carrier, Case, Many, RawMode, Reading, SPREAD_LEN, Sending, Spread};
 use crate::shared::{RING_BYTES, TAPS_RING_BYTES};
 use crate::stats::Quartiles;
-use crate::targets::{Goal, Judgement, Statistic, Target, targets};
+use crate::targets::{Goal, Judgement, Pick, Statistic, Target, targets};
 
 fn parse(args: &[&str]) -> Result<Option<Options>, String> {
     Options::parse(args.iter().map(|arg| (*arg).to_owned()).collect(), &Program::default())
@@ -32,8 +32,9 @@ const FDRING: Case = Case::OneWay(Carrier::Fdring(Sending::Batch, Reading::InPla
 const IN_RUNS: Case = Case::OneWay(Carrier::Fdring(Sending::Batch, Reading::InRuns, Align::Words), 64);
 
 fn target(goal: Goal) -> Target {
-    let (subjects, references) = (vec![FDRING, IN_RUNS], vec![RAW]);
-    Target { what: String::new(), subjects, references, statistic: Statistic::Median, goal, is_bound: true }
+    let (subjects, references, statistic) = (vec![FDRING, IN_RUNS], vec![RAW], Statistic::Median);
+    let (what, pick, distance) = (String::new(), Pick::Best, None);
+    Target { what, subjects, references, statistic, goal, is_bound: true, pick, distance }
 }
 
 /// All cases but those of contenders from outside.
@@ -79,7 +80,8 @@ fn options_are_what_was_asked_for() {
     assert_eq!(options.seconds, 7.5);
     assert_eq!(options.selection.filters, ["a", "b"]);
     assert_eq!(options.pair(), Ok(Some([3, 1])));
-    assert!(!options.tries);
+    assert!(!options.tries && !options.tables);
+    assert!(parse(&["--tables"]).unwrap().unwrap().tables);
     let options = parse(&["grid", "--grid", "1x1,2x1", "--cores", "0,2,4"]).unwrap().unwrap();
     assert_eq!(options.grid.len(), 2);
     assert!(options.pair().unwrap_err().contains("two processors"));
@@ -116,6 +118,7 @@ fn options_that_make_no_sense_are_refused_in_a_sentence() {
         (&["doctor", "--quick"], "`doctor` takes no --quick; it takes none"),
         (&["compare", "a", "b", "--filter", "x"], "`compare` takes no --filter"),
         (&["--keep", "x"], "`run` takes no --keep"),
+        (&["grid", "--tables"], "`grid` takes no --tables"),
         (&["--try", "--json", "x"], "nothing to write for --json"),
     ] {
         let fault = parse(args).unwrap_err();
@@ -284,7 +287,7 @@ fn every_target_names_planned_cases() {
     let targets = targets(&planned);
     assert!(targets.len() > 20);
     for target in targets {
-        let has_reference = !matches!(target.goal, Goal::NsAtMost(_));
+        let has_reference = !matches!(target.goal, Goal::NsAtMost(_)) && target.pick != Pick::MostUneven;
         assert!(!target.subjects.is_empty() && target.references.is_empty() != has_reference, "{}", target.what);
         for case in target.subjects.iter().chain(&target.references) {
             assert!(planned.contains(case), "{}: {}, {case} is not planned", target.what, case.measure());
@@ -367,6 +370,68 @@ fn what_is_better_than_its_bound_is_a_doubt() {
 }
 
 #[test]
+fn a_ceiling_is_the_best_of_all_bare_rings_of_that_row() {
+    let planned = cases();
+    let targets = targets(&planned);
+    let named = |name: &str| targets.iter().find(|target| target.what == name).expect(name);
+    let raw = |mode, len| Case::OneWay(Carrier::Raw(mode), len);
+    for name in ["4 KiB, the best form in place / the ceiling", "slices of 32 × 64 B / the ceiling"] {
+        assert!(named(name).references.iter().any(|case| case.to_string() == "raw ring, each, held"), "{name}");
+    }
+    for (target, subject) in targets
+        .iter()
+        .filter(|target| target.what.ends_with("/ the ceiling"))
+        .flat_map(|target| target.subjects.iter().map(move |subject| (target, subject)))
+    {
+        let ceilings = subject.ceilings();
+        assert!(ceilings.iter().all(|ceiling| target.references.contains(ceiling)), "{}: {subject}", target.what);
+    }
+    let trip = named("round trip of 56 B, both spinning, p99 / the ceiling");
+    let slots = Case::RoundTrip(Bouncer::Slots, Waiting::Spinning, PING_BYTES);
+    assert!(trip.references.contains(&slots) && trip.references.len() == 2, "{trip:?}");
+    // What is written in place is not judged by rings that copy, and what is copied is.
+    let of = |sending| Case::OneWay(Carrier::Fdring(sending, Reading::InPlace, Align::Words), 64 << 10);
+    let copied_in = raw(RawMode::Sent, 64 << 10);
+    assert!(of(Sending::Send).ceilings().contains(&copied_in) && !of(Sending::Reserve).ceilings().contains(&copied_in));
+    let streamed = raw(RawMode::Streamed, 64 << 10);
+    assert_eq!(planned.contains(&streamed), cfg!(target_arch = "x86_64"));
+    assert_eq!(of(Sending::Send).ceilings().contains(&streamed), planned.contains(&streamed));
+}
+
+#[test]
+fn the_slowest_form_is_found_and_one_of_two_states() {
+    let mut uneven = outcome(IN_RUNS, 10.0, 20);
+    let outcomes = [outcome(FDRING, 16.0, 20), uneven.clone()];
+    let forms = || Target {
+        subjects: vec![FDRING, IN_RUNS],
+        references: vec![FDRING, IN_RUNS],
+        is_bound: false,
+        ..target(Goal::RateAtLeast(0.6))
+    };
+    let slowest = Target { pick: Pick::Slowest, ..forms() };
+    let comparison = slowest.compare(&outcomes, Distance::Near).unwrap();
+    assert_eq!((comparison.value, comparison.forms), (0.625, Some((FDRING, Some(IN_RUNS)))));
+    assert_eq!(slowest.judge(&comparison), Judgement::Reached);
+    assert_eq!(judged(&forms(), &outcomes).unwrap().0, 1.0, "the best form is");
+    let states = Target { pick: Pick::MostUneven, references: Vec::new(), goal: Goal::TimeAtMost(1.5), ..forms() };
+    assert_eq!(judged(&states, &outcomes), Some((1.0, Judgement::Reached)));
+    let figures = &mut uneven.figures[Distance::Near as usize];
+    figures.slices[..10].fill(30.0);
+    figures.restarts.iter_mut().for_each(|restart| restart.quartiles.high = 30.0);
+    let comparison = states.compare(&[outcomes[0].clone(), uneven], Distance::Near).unwrap();
+    assert_eq!((comparison.value, comparison.forms), (3.0, Some((IN_RUNS, None))));
+    assert_eq!(states.judge(&comparison), Judgement::Missed);
+}
+
+#[test]
+fn a_target_of_one_distance_says_nothing_of_the_other() {
+    let outcomes = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 12.5, 20)];
+    let of = |distance| Target { distance: Some(distance), ..target(Goal::RateAtLeast(0.7)) };
+    assert!(of(Distance::Near).compare(&outcomes, Distance::Near).is_some());
+    assert_eq!(of(Distance::Far).compare(&outcomes, Distance::Near), None);
+}
+
+#[test]
 fn a_bare_ring_reaches_its_own_ceiling_whatever_states_it_has() {
     let mut raw = outcome(RAW, 10.0, 20);
     raw.figures[0].slices[..8].fill(5.0);
@@ -384,7 +449,7 @@ fn a_quantile_is_compared_only_where_there_are_times_beyond_it() {
     outcome.figures[0].times.record_n(100, 9_999).unwrap();
     let (subjects, references, statistic) = (vec![case], vec![case], Statistic::Quantile(0.999));
     let goal = Goal::TimeAtMost(1.0);
-    let target = Target { what: String::new(), subjects, references, statistic, goal, is_bound: false };
+    let target = Target { subjects, references, statistic, is_bound: false, ..target(goal) };
     assert_eq!(judged(&target, &[outcome.clone()]), None);
     outcome.figures[0].times.record_n(100, 20).unwrap();
     assert_eq!(judged(&target, &[outcome.clone()]).unwrap().0, 1.0);

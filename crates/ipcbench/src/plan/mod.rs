@@ -6,6 +6,7 @@ use crate::contender::{Capability, ContenderKind, KindId, ROOM, Waiting};
 use crate::life::Life;
 use crate::load::Load;
 use crate::payload::{LENGTHS, PING_BYTES, TRIP_LENGTHS, sum_of_all};
+use crate::raw::STREAMS;
 use crate::shapes::records_at_once;
 use crate::shared::{LATENCIES_MAX, RING_BYTES, TAPS_RING_BYTES, bounce_lane_bytes, ring_bytes};
 use crate::tasks::{self, TaskReading};
@@ -50,8 +51,14 @@ pub(crate) enum RawMode {
     EachHeld,
     /// With the fence that a wake-up protocol needs.
     EachFenced,
+    /// Each in a slot that says itself that it is full, where no position is published.
+    Slots,
     /// Each with a header on a line of its own.
     Headed,
+    /// Each copied into its slot by memcpy, from a buffer that is in the sender's cache.
+    Sent,
+    /// The same by streaming stores, which go past the caches.
+    Streamed,
     By32,
     /// By 32, to a receiver that looks less often at a sender that is not far ahead.
     Held,
@@ -59,6 +66,13 @@ pub(crate) enum RawMode {
     Copied,
     /// Runs of slots are claimed as one slice, and drained as one.
     Runs,
+}
+
+impl RawMode {
+    /// Whether payloads are copied into their slots; else they are written there.
+    fn copies_in(self) -> bool {
+        matches!(self, Self::Sent | Self::Streamed)
+    }
 }
 
 /// How an fdring producer sends.
@@ -289,9 +303,10 @@ impl Case {
 
     /// What its figures are compared with: the best of these, in its best state, is the ceiling.
     pub(crate) fn ceilings(self) -> Vec<Self> {
-        let raw = |len: usize| raw_modes(len).into_iter().map(move |mode| Self::OneWay(Carrier::Raw(mode), len));
+        let raw = |len: usize| Self::bare_rings(len).into_iter().filter(Self::is_written_in_place);
         match self {
-            Self::OneWay(_, len) => raw(len).filter(Self::is_bare).collect(),
+            Self::OneWay(_, len) if self.is_written_in_place() => raw(len).collect(),
+            Self::OneWay(_, len) => Self::bare_rings(len),
             Self::RoundTrip(_, Waiting::Spinning, PING_BYTES) => [Bouncer::Ring, Bouncer::Slots]
                 .map(|ring| Self::RoundTrip(ring, Waiting::Spinning, PING_BYTES))
                 .to_vec(),
@@ -304,10 +319,8 @@ impl Case {
             Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => {
                 vec![Self::Spread(Spread::ProducersCost(1))]
             }
-            Self::Spread(_) | Self::FanOut(..) | Self::Lanes(..) | Self::Share(..) => {
-                raw(SPREAD_LEN).filter(Self::is_bare).collect()
-            }
-            Self::FanIn(.., len) => raw(len).filter(Self::is_bare).collect(),
+            Self::Spread(_) | Self::FanOut(..) | Self::Lanes(..) | Self::Share(..) => raw(SPREAD_LEN).collect(),
+            Self::FanIn(.., len) => raw(len).collect(),
             Self::Load(_, load) => vec![Self::Load(Bouncer::Ring, load)],
             Self::WakeUp(_) => vec![Self::WakeUp(Bouncer::Bell)],
             Self::Taps(_, len, sending) => vec![Self::Taps(Taps::None, len, sending)],
@@ -316,9 +329,36 @@ impl Case {
         }
     }
 
-    /// Whether it is a raw ring that does nothing besides carrying records.
-    fn is_bare(&self) -> bool {
-        !matches!(self, Self::OneWay(Carrier::Raw(RawMode::EachFenced | RawMode::Headed | RawMode::Copied), _))
+    /// The raw rings for records of `len` bytes that do nothing besides carrying them.
+    pub(crate) fn bare_rings(len: usize) -> Vec<Self> {
+        let does_more = |mode: &RawMode| matches!(mode, RawMode::EachFenced | RawMode::Headed | RawMode::Copied);
+        let bare = raw_modes(len).into_iter().filter(|mode| !does_more(mode));
+        bare.map(|mode| Self::OneWay(Carrier::Raw(mode), len)).collect()
+    }
+
+    /// Whether its sender writes each payload where the receiver reads it. What copies a finished payload there has
+    /// bare rings that copy it too among its ceilings: between far cores they are several times as quick. The kernel
+    /// copies, and what contenders from outside do is not known.
+    fn is_written_in_place(&self) -> bool {
+        match self {
+            Self::OneWay(Carrier::Raw(mode), _) => !mode.copies_in(),
+            Self::OneWay(Carrier::Fdring(sending, ..), _) => *sending != Sending::Send,
+            Self::OneWay(carrier, _) => matches!(carrier, Carrier::InProcess(_)),
+            _ => true,
+        }
+    }
+
+    /// Whether each record is published alone; else several are at once.
+    pub(crate) fn publishes_each(self) -> bool {
+        match self {
+            Self::OneWay(Carrier::Raw(mode), len) => match mode {
+                RawMode::By32 | RawMode::Held | RawMode::Runs => false,
+                RawMode::Copied => len > BATCHED_LEN_MAX,
+                _ => true,
+            },
+            Self::OneWay(Carrier::Fdring(sending, ..), _) => matches!(sending, Sending::Send | Sending::Reserve),
+            _ => true,
+        }
     }
 
     /// Whether it carries several values in each record, and so has the work of a record once for many.
@@ -646,8 +686,12 @@ fn raw_modes(len: usize) -> Vec<RawMode> {
     if len <= 1024 {
         raw.push(RawMode::EachFenced);
     }
+    if len == PING_BYTES {
+        raw.push(RawMode::Slots);
+    }
     if len >= 4096 {
-        raw.push(RawMode::Headed);
+        raw.extend([RawMode::Headed, RawMode::Sent]);
+        raw.extend(STREAMS.then_some(RawMode::Streamed));
     }
     if len <= BATCHED_LEN_MAX {
         raw.extend([RawMode::EachHeld, RawMode::By32, RawMode::Held]);

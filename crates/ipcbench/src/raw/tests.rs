@@ -91,6 +91,25 @@ fn every_mode_carries_every_record_over_the_end_of_the_ring() {
             |shared| Ring::there(shared, 4096).receive_headed::<4096>(900),
         );
         assert_eq!(total, sum_of_all(4096, 900), "headed, slice {round}");
+        for is_streamed in [false, STREAMS] {
+            let total = slice(
+                &shared,
+                |shared| match is_streamed {
+                    true => Ring::there(shared, 4096).send_copies::<4096, true>(2100),
+                    false => Ring::there(shared, 4096).send_copies::<4096, false>(2100),
+                },
+                |shared| Ring::there(shared, 4096).receive_held::<4096>(2100),
+            );
+            assert_eq!(total, sum_of_all(4096, 2100), "streamed: {is_streamed}, slice {round}");
+        }
+        shared.word(Word::Command).fetch_add(1, Ordering::Relaxed);
+        let records = 2 * (RING_BYTES / 64) as u64 + 1;
+        let total = slice(
+            &shared,
+            |shared| Ring::there(shared, PING_BYTES).send_slots(records),
+            |shared| Ring::there(shared, PING_BYTES).receive_slots(records),
+        );
+        assert_eq!(total, sum_of_all(PING_BYTES, records), "slots, slice {round}");
         let total = slice(
             &shared,
             |shared| Ring::there(shared, 8).send::<8, 1, true>(300_001),

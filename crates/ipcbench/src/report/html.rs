@@ -186,11 +186,13 @@ fn targets(page: &mut String, run: &Run<'_>) {
                 Some((_, Judgement::Missed)) => "missed",
                 _ => "unknown",
             };
-            let _ = write!(page, "<td class=\"{class}\">{}</td>", row.cell(distance));
+            let title = row.forms(distance).map_or_else(String::new, |forms| format!(" title=\"{}\"", escape(&forms)));
+            let _ = write!(page, "<td class=\"{class}\"{title}>{}</td>", row.cell(distance));
         }
         page.push_str("</tr>");
     }
     page.push_str("</table></div>");
+    page.push_str("<p class=\"note\">The forms that were compared are told where the pointer rests on a value.</p>");
 }
 
 fn counts(page: &mut String, run: &Run<'_>) {

@@ -76,6 +76,8 @@ pub(crate) struct Row {
     /// Altogether, of the sender and the receiver; divided by `records` it is that of each.
     pub(crate) used: Used,
     pub(crate) ratio_to_ceiling: Option<f64>,
+    /// Which bare ring the ceiling was.
+    pub(crate) ceiling: Option<String>,
     pub(crate) is_doubt: bool,
     pub(crate) fdring_best_ratio: Option<f64>,
 }
@@ -93,6 +95,9 @@ pub(crate) struct TargetRow {
     /// `reached`, `MISSED`, `undecided` or `doubt`.
     pub(crate) near_is: Option<String>,
     pub(crate) far_is: Option<String>,
+    /// The forms that were compared, as in “fdring send, in place / raw ring, each, held”; null if there was no choice.
+    pub(crate) near_forms: Option<String>,
+    pub(crate) far_forms: Option<String>,
 }
 
 /// One count.
@@ -109,11 +114,14 @@ pub(crate) fn report(run: &Run<'_>) -> Report {
     let collected = run.collected;
     let targets = run.targets().into_iter().map(|target| {
         let [near, far] = target.values;
+        let [near_forms, far_forms] = Distance::ALL.map(|distance| target.forms(distance));
         let name = |value: Option<(_, Judgement)>| value.map(|(_, judged)| judged.name().to_owned());
         let interval = |value: Option<(Comparison, _)>| {
             value.and_then(|(came_to, _)| came_to.interval).map(|interval| [interval.low, interval.high])
         };
         TargetRow {
+            near_forms,
+            far_forms,
             near_is: name(near),
             far_is: name(far),
             near_interval: interval(near),
@@ -193,6 +201,7 @@ fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Row> {
         records: figures.records,
         used: figures.used,
         ratio_to_ceiling,
+        ceiling: run.ceiling(case, distance).map(|(bare, _)| bare.to_string()),
         is_doubt: run.is_doubt(case, distance),
         fdring_best_ratio: run.ratio_to_fdring(case, distance),
     })

@@ -49,6 +49,8 @@ pub(crate) struct Run<'a> {
 struct Judged {
     what: String,
     goal: String,
+    /// The one distance that it is about; `None` for both.
+    distance: Option<Distance>,
     /// Near and far: what it came to, and whether that is enough; `None` if too little was measured.
     values: [Option<(Comparison, Judgement)>; 2],
 }
@@ -56,11 +58,22 @@ struct Judged {
 impl Judged {
     /// What stands in a table at that distance.
     fn cell(&self, distance: Distance) -> String {
+        if self.distance.is_some_and(|only| only != distance) {
+            return "–".to_owned();
+        }
         let Some((comparison, judgement)) = self.values[distance as usize] else { return "not measured".to_owned() };
         let interval = comparison
             .interval
             .map(|interval| format!(" ({}–{})", short_signed(interval.low), short_signed(interval.high)));
         format!("{}{} {}", short_signed(comparison.value), interval.unwrap_or_default(), judgement.name())
+    }
+
+    /// Which forms were compared at that distance, the ceiling behind the stroke; `None` if there was no choice.
+    fn forms(&self, distance: Distance) -> Option<String> {
+        let (comparison, _) = self.values[distance as usize]?;
+        let (subject, reference) = comparison.forms?;
+        let of = |reference: Case| format!(" / {reference}");
+        Some(format!("{subject}{}", reference.map_or_else(String::new, of)))
     }
 }
 
@@ -83,19 +96,20 @@ impl Run<'_> {
         figures.quartiles().map(|quartiles| quartiles.low)
     }
 
-    /// What the ceiling of a case takes in nanoseconds: the best bare ring of that row, in its best state.
-    fn ceiling(&self, case: Case, distance: Distance) -> Option<f64> {
-        case.ceilings().into_iter().filter_map(|bare| self.best_state(bare, distance)).min_by(f64::total_cmp)
+    /// The ceiling of a case, and what it takes in nanoseconds: the best bare ring of that row, in its best state.
+    fn ceiling(&self, case: Case, distance: Distance) -> Option<(Case, f64)> {
+        let measured = |bare| Some((bare, self.best_state(bare, distance)?));
+        case.ceilings().into_iter().filter_map(measured).min_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// How good a case is in its best state, as a share of its ceiling: more is better, and 1 is as good.
     fn ratio_to_ceiling(&self, case: Case, distance: Distance) -> Option<f64> {
-        Some(self.ceiling(case, distance)? / self.best_state(case, distance)?)
+        Some(self.ceiling(case, distance)?.1 / self.best_state(case, distance)?)
     }
 
     /// Whether even the median is better than the ceiling, which nothing should be but a bare ring.
     fn is_doubt(&self, case: Case, distance: Distance) -> bool {
-        let ratio = || Some(self.ceiling(case, distance)? / self.median(case, distance)?);
+        let ratio = || Some(self.ceiling(case, distance)?.1 / self.median(case, distance)?);
         may_be_doubt(case) && ratio().is_some_and(|ratio| ratio > 1.0 + ABOVE_BOUND_MAX)
     }
 
@@ -134,13 +148,13 @@ impl Run<'_> {
             let compare = |distance| target.compare(self.outcomes(), distance);
             let values =
                 Distance::ALL.map(|distance| compare(distance).map(|came_to| (came_to, target.judge(&came_to))));
-            Judged { what: target.what, goal: target.goal.to_string(), values }
+            Judged { what: target.what, goal: target.goal.to_string(), distance: target.distance, values }
         });
         let counted = self.census.counts.iter().filter_map(|count| {
             let value = Some((Comparison::of_count(count.value), Judgement::of(count.is_reached()?)));
             let limit = count.limit?;
             let goal = if limit == 0.0 { "0".to_owned() } else { format!("< {limit}") };
-            Some(Judged { what: format!("{}, {}", count.what, count.unit), goal, values: [value; 2] })
+            Some(Judged { what: format!("{}, {}", count.what, count.unit), goal, distance: None, values: [value; 2] })
         });
         measured.filter(|judged| judged.values.iter().any(Option::is_some)).chain(counted).collect()
     }
@@ -187,10 +201,13 @@ impl Run<'_> {
              is thrown away for that: it cannot be told from a disturbance."
                 .to_owned(),
             "“slept” is the share of waits between sleepers in which one slept. Neither end of a round trip between \
-             sleepers sends before the other sleeps; the time spent waiting for that is subtracted."
+             sleepers sends before the other sleeps; the time spent waiting for that is subtracted. An end that has \
+             looked 64 times in vain naps for 50 µs: naps count as sleeps, and on one core they are in the time."
                 .to_owned(),
             "Raw rings publish each record, or batches of 32; “held” are those whose receiver steps back from a sender \
-             that is not far ahead, “fenced” those with a full fence for each."
+             that is not far ahead, “fenced” those with a full fence for each. Those that copy each record into its \
+             slot, by memcpy or streaming stores, are ceilings of what copies it too: fdring's `send`, the kernel, and \
+             contenders from outside."
                 .to_owned(),
         ]
     }

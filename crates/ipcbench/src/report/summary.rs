@@ -4,7 +4,7 @@
 //! values in one record stand in a line of their own.
 
 use super::html::escape;
-use super::{Run, Unit, short_ns};
+use super::{Run, Table, Unit, short_ns};
 use crate::contender::Waiting;
 use crate::distance::Distance;
 use crate::measure::SLICES_MIN;
@@ -50,7 +50,11 @@ impl Party {
     fn has(self, case: Case, sample: Case) -> bool {
         let is_like = case.is_like(sample);
         match self {
-            Self::Ceiling => sample.ceilings().contains(&case),
+            Self::Ceiling => match sample {
+                // fdring's best may be what copies a finished record, and so may the ceiling be.
+                Case::OneWay(_, len) => Case::bare_rings(len).contains(&case),
+                _ => sample.ceilings().contains(&case),
+            },
             Self::Fdring => is_like && case.is_fdring(),
             Self::Library => is_like && case.own().is_some(),
             Self::Kernel => {
@@ -134,17 +138,43 @@ pub(super) fn distances(run: &Run<'_>) -> Vec<Distance> {
     Distance::ALL.into_iter().filter(is_measured).collect()
 }
 
-/// The table.
-pub(super) fn table(page: &mut String, run: &Run<'_>) {
-    let (distances, lines) = (distances(run), lines());
-    let is_there = |party: &Party| {
-        let mut cells = lines.iter().flat_map(|line| distances.iter().map(move |distance| (line, *distance)));
-        cells.any(|(line, distance)| best(run, *party, (line.sample, line.told), distance).is_some())
-    };
-    let parties: Vec<Party> = Party::ALL.into_iter().filter(is_there).collect();
-    if parties.is_empty() {
-        return;
+/// What stands in the table: a line for each that anything was measured of, with a cell for each party at each distance.
+struct Content {
+    distances: Vec<Distance>,
+    parties: Vec<Party>,
+    lines: Vec<(String, Vec<Option<Cell>>)>,
+}
+
+/// A figure of the table.
+struct Cell {
+    figure: String,
+    /// Whose it is, if that is of interest: the form of the others stands in the tables.
+    whose: Option<&'static str>,
+    form: String,
+}
+
+impl Content {
+    /// `None` if nothing was measured often enough.
+    fn of(run: &Run<'_>) -> Option<Self> {
+        let (distances, lines) = (distances(run), lines());
+        let is_there = |party: &Party| {
+            let mut cells = lines.iter().flat_map(|line| distances.iter().map(move |distance| (line, *distance)));
+            cells.any(|(line, distance)| best(run, *party, (line.sample, line.told), distance).is_some())
+        };
+        let parties: Vec<Party> = Party::ALL.into_iter().filter(is_there).collect();
+        let of_line = |line: &Line| {
+            let places = distances.iter().flat_map(|distance| parties.iter().map(move |party| (*party, *distance)));
+            let cells: Vec<Option<Cell>> = places.map(|(party, distance)| cell(run, party, line, distance)).collect();
+            cells.iter().any(Option::is_some).then(|| (line.name.clone(), cells))
+        };
+        let lines: Vec<(String, Vec<Option<Cell>>)> = lines.iter().filter_map(of_line).collect();
+        (!parties.is_empty()).then_some(Self { distances, parties, lines })
     }
+}
+
+/// The table on a page.
+pub(super) fn table(page: &mut String, run: &Run<'_>) {
+    let Some(Content { distances, parties, lines }) = Content::of(run) else { return };
     page.push_str("<div class=\"wide\"><table class=\"summary\"><tr><th></th>");
     for distance in &distances {
         let share = run.collected.tally.kept[*distance as usize];
@@ -156,42 +186,58 @@ pub(super) fn table(page: &mut String, run: &Run<'_>) {
         );
     }
     page.push_str("</tr><tr><th></th>");
-    for _ in &distances {
-        for (index, party) in parties.iter().enumerate() {
-            let class = if index == 0 { "split" } else { "" };
-            let _ = write!(page, "<th class=\"{class}\">{}</th>", party.name());
-        }
+    let class = |index: usize| if index.is_multiple_of(parties.len()) { "split" } else { "" };
+    for (index, party) in distances.iter().flat_map(|_| &parties).enumerate() {
+        let _ = write!(page, "<th class=\"{}\">{}</th>", class(index), party.name());
     }
     page.push_str("</tr>");
-    for line in &lines {
-        let parties = |distance| parties.iter().enumerate().map(move |(index, party)| (index == 0, *party, distance));
-        let cells = distances.iter().flat_map(|distance| parties(*distance));
-        let cells = cells.map(|(is_first, party, distance)| (is_first, cell(run, party, line, distance)));
-        let cells: Vec<(bool, Option<String>)> = cells.collect();
-        if cells.iter().any(|(_, cell)| cell.is_some()) {
-            let cells = cells.into_iter().map(|(is_first, cell)| {
-                let class = if is_first { "split" } else { "" };
-                format!("<td class=\"{class}\"{}</td>", cell.unwrap_or_else(|| ">–".to_owned()))
-            });
-            let _ = write!(page, "<tr><td>{}</td>{}</tr>", line.name, cells.collect::<String>());
+    for (name, cells) in &lines {
+        let _ = write!(page, "<tr><td>{name}</td>");
+        for (index, cell) in cells.iter().enumerate() {
+            let Some(Cell { figure, whose, form }) = cell else {
+                let _ = write!(page, "<td class=\"{}\">–</td>", class(index));
+                continue;
+            };
+            let whose =
+                whose.map_or_else(String::new, |name| format!(" <span class=\"range\">{}</span>", escape(name)));
+            let (class, title) = (class(index), escape(form));
+            let _ = write!(page, "<td class=\"{class}\" title=\"{title}\">{figure}{whose}</td>");
         }
+        page.push_str("</tr>");
     }
     page.push_str("</table></div>");
 }
 
-/// A cell, from its title on.
-fn cell(run: &Run<'_>, party: Party, line: &Line, distance: Distance) -> Option<String> {
-    let (case, ns) = best(run, party, (line.sample, line.told), distance)?;
-    let figure = Unit::of(line.sample).show(case, ns);
-    // Whose the others are is of interest; the form stands in the tables.
-    let whose = match party {
-        Party::Library | Party::Kernel => {
-            format!(" <span class=\"range\">{}</span>", escape(case.contender()))
-        }
-        Party::Ceiling | Party::Fdring => String::new(),
+/// The table on a terminal; `None` if nothing was measured often enough.
+pub(super) fn text(run: &Run<'_>) -> Option<String> {
+    let Content { distances, parties, lines } = Content::of(run)?;
+    let of_distance = |distance: &Distance| {
+        let name = distance.name();
+        let named = parties.iter().enumerate().map(move |(index, party)| match index {
+            0 => format!("{name}: {}", party.name()),
+            _ => party.name().to_owned(),
+        });
+        named.collect::<Vec<String>>()
     };
-    let title = escape(&case.to_string());
-    Some(format!(" title=\"{title}\">{figure}{whose}"))
+    let heading = [String::new()].into_iter().chain(distances.iter().flat_map(of_distance));
+    let shown = |cell: Option<Cell>| match cell {
+        None => "–".to_owned(),
+        Some(Cell { figure, whose: Some(whose), .. }) => format!("{figure} {whose}"),
+        Some(Cell { figure, .. }) => figure,
+    };
+    let rows = lines.into_iter().map(|(name, cells)| [name].into_iter().chain(cells.into_iter().map(shown)).collect());
+    Some(format!("\n{}{ON_A_TERMINAL}\n", Table::new(heading).rows(rows)))
+}
+
+/// How the table on a terminal is to be read.
+const ON_A_TERMINAL: &str = "Each at its best form; the ceiling is the best bare ring in its best state, and of sleepers \
+    an eventfd or a futex.";
+
+/// A cell, if enough was measured of it.
+fn cell(run: &Run<'_>, party: Party, line: &Line, distance: Distance) -> Option<Cell> {
+    let (case, ns) = best(run, party, (line.sample, line.told), distance)?;
+    let whose = matches!(party, Party::Library | Party::Kernel).then(|| case.contender());
+    Some(Cell { figure: Unit::of(line.sample).show(case, ns), whose, form: case.to_string() })
 }
 
 /// What the table means where most was measured, in three sentences at most.

@@ -71,7 +71,7 @@ fn with_run(args: &[&str], check: impl FnOnce(&Run<'_>)) {
 
 #[test]
 fn the_text_says_what_contenders_from_outside_take_no_part_in_and_why() {
-    with_run(&[], |run| {
+    with_run(&["--tables"], |run| {
         let skipped = vec!["own: connect: its ends live as long as its process".to_owned()];
         let run = Run { others: Vec::new(), skipped, warnings: Vec::new(), ..*run };
         assert!(text(&run).contains("\nskipped: own: connect: its ends live as long as its process\n"));
@@ -80,7 +80,7 @@ fn the_text_says_what_contenders_from_outside_take_no_part_in_and_why() {
 
 #[test]
 fn columns_stand_apart_and_begin_where_their_headings_end() {
-    with_run(&["--percentiles", "50,99.9"], |run| {
+    with_run(&["--tables", "--percentiles", "50,99.9"], |run| {
         let text = text(run);
         let mut checked = 0;
         for block in text.split("\n\n").filter(|block| block.contains("thrown away\n")) {
@@ -90,9 +90,74 @@ fn columns_stand_apart_and_begin_where_their_headings_end() {
             checked += 1;
         }
         assert!(checked > 20, "only {checked} tables were seen");
-        assert!(text.contains("p99.9") && !text.contains("p90"));
+        assert!(text.contains("p99.9") && !text.contains("  p90  "));
         assert!(text.contains("left out: m: c: it <hangs>"));
         assert!(text.contains("steps of 10.0 ns; a reading costs 20.0 ns"));
+    });
+}
+
+#[test]
+fn a_run_prints_a_dozen_lines_what_speaks_against_them_and_how_to_see_the_rest() {
+    with_run(&[], |run| {
+        let text = text(run);
+        assert!(text.lines().count() <= 30, "more than a screen:\n{text}");
+        let heading = text.lines().find(|line| line.contains("near: ceiling")).expect("a heading");
+        let parties: Vec<&str> = heading.split("  ").map(str::trim).filter(|each| !each.is_empty()).collect();
+        let of_near = ["near: ceiling", "fdring", "best of the kernel"];
+        assert_eq!(parties, [of_near, ["far: ceiling", of_near[1], of_near[2]]].concat());
+        let lines = text.lines().filter(|line| line.contains("/s") && line.contains(" B, ") || line.contains("KiB, "));
+        assert!((8..=12).contains(&lines.count()), "{text}");
+        for told in ["round trip of 56 B, ns: p50", "in 3 restarts;", "warning: left out: m: c: it <hangs>"] {
+            assert!(text.contains(told), "{told} is missing in\n{text}");
+        }
+        assert!(text.contains("--tables prints all tables") && text.contains("--html PATH writes a page"), "{text}");
+        assert!(!text.contains("99 % interval") && !text.contains("skipped"), "{text}");
+    });
+    with_run(&["--html", "page.html"], |run| assert!(!text(run).contains("were not written")));
+}
+
+#[test]
+fn tables_come_before_the_summary_and_stand_alone_where_it_has_no_line() {
+    let summary = "Each at its best form";
+    with_run(&["--tables"], |run| {
+        let text = text(run);
+        assert!(text.find("targets  ").unwrap() < text.find(summary).unwrap(), "what is last is seen first");
+    });
+    with_run(&["--measure", "descriptors"], |run| {
+        let mut collected = collected(run.outcomes().iter().map(|outcome| outcome.case).collect());
+        collected.outcomes.retain(|outcome| outcome.case.measure_key() == "descriptors");
+        let run = Run { collected: &collected, others: Vec::new(), skipped: Vec::new(), warnings: Vec::new(), ..*run };
+        let text = text(&run);
+        assert!(text.contains("99 % interval") && !text.contains(summary), "{text}");
+    });
+    with_run(&[], |run| {
+        let mut collected = collected(run.outcomes().iter().map(|outcome| outcome.case).collect());
+        collected.outcomes.iter_mut().flat_map(|outcome| &mut outcome.figures).for_each(|each| each.slices.truncate(2));
+        let run = Run { collected: &collected, others: Vec::new(), skipped: Vec::new(), warnings: Vec::new(), ..*run };
+        let text = text(&run);
+        assert!(text.contains(summary::TOO_LITTLE) && text.lines().count() < 20, "{text}");
+    });
+}
+
+#[test]
+fn a_target_names_the_forms_that_were_compared_and_the_one_distance_that_it_is_about() {
+    with_run(&["--tables"], |run| {
+        let report = json::report(run);
+        let target = |what: &str| report.targets.iter().find(|row| row.what == what).expect(what);
+        let near = target("4 KiB, the best form in place / the ceiling");
+        let [subject, ceiling] = near.near_forms.as_ref().unwrap().split(" / ").collect::<Vec<&str>>()[..] else {
+            panic!("{near:?}")
+        };
+        assert!(subject.starts_with("fdring ") && ceiling.starts_with("raw ring, "), "{near:?}");
+        assert!(near.near.is_some() && near.far.is_none(), "{near:?}");
+        let far = target("far, 64 KiB, sent and copied out / the best of pipes and sockets");
+        assert!(far.near.is_none() && far.far.is_some() && far.far_forms.is_some(), "{far:?}");
+        assert_eq!(target("connect to first record, ns").near_forms, None, "there was no choice");
+        let text = text(run);
+        let line = text.lines().find(|line| line.starts_with(&near.what)).unwrap();
+        assert!(line.contains(near.near_forms.as_ref().unwrap()) && line.contains("  –  "), "{line}");
+        let row = report.figures.iter().find(|row| row.form == "fdring reserve, in place").unwrap();
+        assert!(row.ceiling.as_ref().is_some_and(|form| form.starts_with("raw ring")), "{row:?}");
     });
 }
 
@@ -294,7 +359,7 @@ fn only_what_carries_more_than_a_bare_ring_can_be_a_doubt() {
         }
         let mut collected = collected(run.outcomes().iter().map(|outcome| outcome.case).collect());
         let fdring = summary::one_way(64, None);
-        let ceiling = run.ceiling(fdring, Distance::Near).unwrap();
+        let (_, ceiling) = run.ceiling(fdring, Distance::Near).unwrap();
         let mut is_doubt = |share: f64| {
             let outcome = collected.outcomes.iter_mut().find(|outcome| outcome.case == fdring).unwrap();
             outcome.figures[0].slices.fill(ceiling * share);

@@ -1,13 +1,39 @@
-//! The tables on the terminal.
+//! What stands on the terminal: the summary, or all tables.
 
-use super::{OF_ALL, Run, Table, Unit, short_count, short_ns};
+use super::{OF_ALL, Run, Table, Unit, short_count, short_ns, summary};
 use crate::distance::Distance;
 use crate::measure::{Outcome, SLICES_MIN};
 use crate::stats::{CONFIDENCE, interval, longest, quantile, short};
 use std::fmt::Write;
 
-/// The whole report.
+/// The report: what fits on a screen, unless all tables are asked for, or the summary has nothing of what was selected.
 pub(crate) fn text(run: &Run<'_>) -> String {
+    let summary = summary::text(run);
+    if run.options.tables || summary.is_none() && run.options.selection.is_partial() {
+        return tables(run) + &summary.unwrap_or_default();
+    }
+    let mut text = format!("\n{}\n", run.machine);
+    if let Some(line) = run.method().first() {
+        let _ = writeln!(text, "{line}");
+    }
+    text.push_str(&summary.unwrap_or_else(|| format!("\n{}\n", summary::TOO_LITTLE)));
+    warnings(&mut text, run);
+    text.push_str(if run.options.html.is_some() || run.options.json.is_some() { "" } else { NOTHING_WRITTEN });
+    text.push_str("--tables prints all tables, how they were measured, and the targets.\n");
+    text
+}
+
+/// What is said where no file was asked for.
+const NOTHING_WRITTEN: &str = "The details were not written: --html PATH writes a page, --json PATH all figures.\n";
+
+fn warnings(text: &mut String, run: &Run<'_>) {
+    for warning in &run.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+}
+
+/// All tables, and how they are to be read.
+fn tables(run: &Run<'_>) -> String {
     let mut text = format!("\n{}\n", run.machine);
     if !run.others.is_empty() {
         let _ = writeln!(text, "Contenders from outside: {}", run.others.join(", "));
@@ -30,9 +56,7 @@ pub(crate) fn text(run: &Run<'_>) -> String {
     for line in &run.skipped {
         let _ = writeln!(text, "skipped: {line}");
     }
-    for warning in &run.warnings {
-        let _ = writeln!(text, "warning: {warning}");
-    }
+    warnings(&mut text, run);
     text
 }
 
@@ -132,8 +156,10 @@ fn targets(text: &mut String, run: &Run<'_>) {
     }
     let row = |target: super::Judged| {
         let cells = Distance::ALL.map(|distance| target.cell(distance));
-        [vec![target.what, target.goal], cells.to_vec()].concat()
+        let forms = Distance::ALL.map(|distance| target.forms(distance).unwrap_or_default());
+        [vec![target.what, target.goal], cells.to_vec(), forms.to_vec()].concat()
     };
     let rows = targets.into_iter().map(row);
-    let _ = write!(text, "\n{}", Table::new(["targets", "target", "near", "far"]).rows(rows));
+    let _ =
+        write!(text, "\n{}", Table::new(["targets", "target", "near", "far", "forms compared near", "far"]).rows(rows));
 }
