@@ -136,7 +136,7 @@ impl Trainer {
             let is_over = is_over();
             let sample = match self.collector.next_timeout(Duration::from_millis(20)) {
                 Ok(Event::Record(_, sample)) => sample.into_owned(),
-                // One that has died, or is dying: what it had sent was read, and what it had in hand another one decodes.
+                // One that has died, or is dying: what it sent was read, and what it had in hand another one decodes.
                 Ok(Event::Lost(_, ReceiveError::PeerDead | ReceiveError::HungUp)) => continue,
                 Ok(Event::Lost(_, why)) => return Err(why.clone().into()),
                 Ok(Event::Refused(refused)) => return Err(refused.error.to_string().into()),
