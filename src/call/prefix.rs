@@ -162,7 +162,10 @@ impl Prefix {
         fields[..8].copy_from_slice(&self.id.to_le_bytes());
         fields[8..16].copy_from_slice(&self.deadline_ns.to_le_bytes());
         fields[16..].copy_from_slice(&[kind, cause, 0, 0, 0, 0, 0, 0]);
-        zeroes.fill(0);
+        // Mostly there are none, and to fill nothing is a call all the same.
+        if !zeroes.is_empty() {
+            zeroes.fill(0);
+        }
     }
 
     /// What a record of `len` bytes is that begins with these words, where a prefix has `prefix_bytes`.

@@ -86,8 +86,7 @@ fn a_place_is_not_for_whom_its_port_does_not_admit() {
     let (lane, roster) = lane_with(1, 4);
     let (_, start) = join(&roster, &lane, 1, Start::Latest);
     roster.leave(&*lane, 1);
-    let mut stranger = CountingPort::default();
-    stranger.is_stranger = true;
+    let stranger = CountingPort { is_stranger: true, ..CountingPort::default() };
     let joiner =
         Joiner { id: 2, start: Start::Resume, delivery: Delivery::Lossless, barrier: Barrier::Fence, takes_fds: false };
     assert_eq!(roster.join(&*lane, joiner, stranger).unwrap_err(), NoPlace::AllTaken);
