@@ -390,8 +390,11 @@ fn scrambled(seed: &AtomicU64) -> u64 {
     word ^ word >> 27
 }
 
+/// Changes words, as a random one says.
+type Flicker = fn(&Goods, u64);
+
 /// What changes beside an honest stream of records of 8 bytes while a tap reads.
-const FLICKERS: [(&str, fn(&Goods, u64)); 6] = [
+const FLICKERS: [(&str, Flicker); 6] = [
     ("headers", |goods, word| {
         let lies = [data(u32::MAX, 1), padding(u32::MAX), padding(CAPACITY as u32 - 8), 0, data(4000, 2), 255 << 32];
         let at = word >> 32 & (CAPACITY - 8) & !15;
