@@ -73,7 +73,8 @@ impl Contender for RawOneWay<'_> {
             (RawMode::Runs, 256) => ring.receive_runs::<256>(records),
             (mode, len) => with_len!(len, LEN => match mode {
                 RawMode::Headed => ring.receive_headed::<LEN>(records),
-                RawMode::Held | RawMode::EachHeld | RawMode::Sent | RawMode::Streamed => ring.receive_held::<LEN>(records),
+                RawMode::Held | RawMode::EachHeld => ring.receive_held::<LEN>(records),
+                RawMode::Sent | RawMode::Streamed => ring.receive_held::<LEN>(records),
                 RawMode::Copied => ring.receive_copies::<LEN>(records),
                 _ => ring.receive::<LEN>(records),
             }),

@@ -335,8 +335,8 @@ impl<'a> Ring<'a> {
 /// Whether [`stream`] has stores that go past the caches: x86-64 alone has the ones that it is made of.
 pub(crate) const STREAMS: bool = cfg!(target_arch = "x86_64");
 
-/// Copies a payload past the caches: the lines of the slot are not fetched to be overwritten. The fence orders it before
-/// the publication, which such stores would be overtaken by.
+/// Copies a payload past the caches: the lines of the slot are not fetched to be overwritten. The fence keeps the
+/// publication behind these stores, which it would overtake.
 #[cfg(target_arch = "x86_64")]
 fn stream<const LEN: usize>(slot: &mut [u8; LEN], payload: &[u8; LEN]) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};

@@ -3,9 +3,9 @@
 //! Without that, an end that is quick to answer does so before the other has gone to sleep, and what it saves by that
 //! is not what is measured. All contenders wait in the same way, and none can tell.
 //!
-//! An end that has looked in vain for long naps between two looks. The kernel counts a nap as a sleep of that end, so the
-//! share “slept” of a row has the naps too; on two cores their time is subtracted, on one it is in the figure, since the
-//! other end falls asleep meanwhile.
+//! An end that has looked in vain many times naps between two looks. The kernel counts a nap as a sleep of that end, so
+//! the share “slept” of a row has the naps too. On two cores their time is subtracted; on one core it is in the figure,
+//! since the other end falls asleep meanwhile.
 
 use crate::clock::{Laps, ticks};
 use crate::contender::{Contender, Fallible, Waiting, Way};
@@ -19,8 +19,7 @@ use std::time::{Duration, Instant};
 
 /// How long the other end may take to fall asleep, once it has nothing else to do.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// After this number of looks in vain there is a nap between two: the other may need this processor. It is seldom reached:
-/// the other end has yet to return from its send and to wait, and on one core each look but the last lets it run.
+/// After this number of looks in vain there is a nap between two: the other may need this processor.
 const EAGER_LOOKS: u32 = 64;
 /// As much of the file as is read: the name of a thread, before its state, has 15 bytes at most.
 const STAT_BYTES: usize = 128;

@@ -3,7 +3,7 @@
 //! A target compares the best of its subjects with the best of its references, at one distance of the cores, by the
 //! same statistic of both. It is judged only where every one of both sides that matters was measured often enough, and
 //! is reached or missed only where the interval over restarts lies on one side of the goal. What is called a ceiling is
-//! the best bare ring of all that [`Case::ceilings`] names, in its best state; which one that was is told with the value.
+//! the best bare ring of all that [`Case::ceilings`] names, in its best state; its name is told with the value.
 
 use crate::contender::{Capability, Waiting};
 use crate::distance::Distance;

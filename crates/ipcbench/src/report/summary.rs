@@ -138,7 +138,7 @@ pub(super) fn distances(run: &Run<'_>) -> Vec<Distance> {
     Distance::ALL.into_iter().filter(is_measured).collect()
 }
 
-/// What stands in the table: a line for each that anything was measured of, with a cell for each party at each distance.
+/// What stands in the table: the lines of which anything was measured, with a cell for each party at each distance.
 struct Content {
     distances: Vec<Distance>,
     parties: Vec<Party>,
@@ -230,8 +230,8 @@ pub(super) fn text(run: &Run<'_>) -> Option<String> {
 }
 
 /// How the table on a terminal is to be read.
-const ON_A_TERMINAL: &str = "Each at its best form; the ceiling is the best bare ring in its best state, and of sleepers \
-    an eventfd or a futex.";
+const ON_A_TERMINAL: &str = "Each at its best form; the ceiling is the best bare ring in its best state, and of \
+    sleepers an eventfd or a futex.";
 
 /// A cell, if enough was measured of it.
 fn cell(run: &Run<'_>, party: Party, line: &Line, distance: Distance) -> Option<Cell> {
