@@ -4,8 +4,8 @@
 //! invariants 11 and 19). The diagram at the top of [`sleep`](super::sleep) has both halves.
 //!
 //! The producer looks at the word of every reader after every publication, so a look is as short as it can be. A
-//! [`Look`] holds where the word is and the epoch that was dealt with last: as long as they are equal, whether the reader
-//! is awake or asleep and rung for, a publication has nothing to do for it.
+//! [`Look`] holds where the word is, and the epoch that was dealt with last. As long as the word is that epoch, the
+//! reader is awake, or asleep and rung for, and a publication has nothing to do for it.
 //!
 //! What this file does not do: it does not know who joins and who goes; [`roster`](super::roster) keeps the seats.
 
@@ -46,8 +46,8 @@ impl<P: SeatPort> Snapshot<P> {
     /// Whether the word of any reader has changed since it was dealt with.
     #[inline(always)]
     fn has_changed(&self) -> bool {
-        // A plain loop with nothing else in it, which takes seven instructions a reader. Without a branch for each, four
-        // at a time, it is five and a half, and nine more to begin.
+        // A plain loop with nothing else in it, which takes seven instructions a reader. Without a branch for each,
+        // four at a time, it is five and a half, and nine more to begin.
         for look in &self.looks {
             if look.has_changed() {
                 return true;
