@@ -172,6 +172,9 @@ enum Poll {
     Death,
 }
 
+/// A way to poll an endpoint.
+type Polls<E> = fn(&mut E) -> Poll;
+
 /// In a process that was started to be killed: plays its role.
 fn plays_a_role() -> bool {
     let end = match role().as_deref() {
@@ -206,7 +209,7 @@ fn learns_of_a_death<E>(what: &str, mut endpoint: E, other: Peer, poll: impl Fn(
 }
 
 /// The same for an endpoint that connects to `role`, polled in each of these ways.
-fn each_learns_of_a_death<E>(test: &str, role: &str, connect: fn(&str) -> E, polls: &[fn(&mut E) -> Poll]) {
+fn each_learns_of_a_death<E>(test: &str, role: &str, connect: fn(&str) -> E, polls: &[Polls<E>]) {
     for (index, poll) in polls.iter().enumerate() {
         let address = format!("@{}", unique_name());
         let mut other = Peer::start(test, role, &address);
@@ -240,17 +243,17 @@ fn a_poller_however_rare_learns_of_a_death_at_its_next_call() {
     if plays_a_role() {
         return;
     }
-    let polls: [fn(&mut Consumer) -> Poll; 2] =
+    let polls: [Polls<Consumer>; 2] =
         [|consumer| of_consumer(consumer.try_receive()), |consumer| of_consumer(consumer.receive_timeout(NOW))];
     each_learns_of_a_death(TEST, "producer", |address| connect(address, NOW), &polls);
-    let polls: [fn(&mut Tap) -> Poll; 4] = [
+    let polls: [Polls<Tap>; 4] = [
         |tap| of_tap(tap.try_receive()),
         |tap| of_tap(tap.receive_timeout(NOW)),
         |tap| of_tap(tap.try_receive_newest()),
         |tap| of_tap(tap.receive_newest_timeout(NOW)),
     ];
     each_learns_of_a_death(TEST, "producer", |address| Tap::connect(address).unwrap(), &polls);
-    let polls: [fn(&mut Worker) -> Poll; 4] = [
+    let polls: [Polls<Worker>; 4] = [
         |worker| of_consumer(worker.try_receive()),
         |worker| of_consumer(worker.receive_timeout(NOW)),
         |worker| of_consumer(worker.try_take().map(|task| task.map(drop))),
@@ -279,8 +282,7 @@ fn pollers_that_outlive_others_learn_of_a_death_at_their_next_call() {
         assert!(matches!(joined, Ok(Some(FeedEvent::Joined { .. }))), "{joined:?}");
         feed
     };
-    let polls: [fn(&mut Feed) -> Poll; 2] =
-        [|feed| of_feed(feed.try_receive()), |feed| of_feed(feed.receive_timeout(NOW))];
+    let polls: [Polls<Feed>; 2] = [|feed| of_feed(feed.try_receive()), |feed| of_feed(feed.receive_timeout(NOW))];
     each_learns_of_a_death(TEST, "producer", feed, &polls);
 
     fn of_call(outcome: Result<Option<Reply>, CallError>) -> Poll {
@@ -295,7 +297,7 @@ fn pollers_that_outlive_others_learn_of_a_death_at_their_next_call() {
         let ticket = caller.send(b"a question", DEADLINE).unwrap();
         (caller, ticket)
     };
-    let polls: [fn(&mut (Caller, Ticket)) -> Poll; 2] = [
+    let polls: [Polls<(Caller, Ticket)>; 2] = [
         |(caller, ticket)| of_call(caller.try_wait(ticket)),
         |(caller, ticket)| of_call(caller.wait_timeout(ticket, NOW)),
     ];
