@@ -57,7 +57,7 @@ use waits::Wanted;
 /// Every record goes to every consumer that has joined. By default the lane waits for the slowest of them, so that no
 /// record is lost, and without consumers it never waits: `send` returns `Ok`, and nobody receives the record. If the
 /// first records matter, call [`wait_for_consumers`](Self::wait_for_consumers) first.
-/// [`SlowConsumer`](crate::options::SlowConsumer) and [`NoConsumer`](crate::options::NoConsumer) change both.
+/// [`SlowConsumer`](crate::options::SlowConsumer) and [`NoConsumer`] change both.
 ///
 /// Dropping the producer finishes the lane: consumers read what was published and then get the end of the stream,
 /// `None`. If the drop happens in a panic, or the lane is [abandoned](Self::abandon), consumers get

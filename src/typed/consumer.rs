@@ -125,7 +125,7 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     }
 
     /// Like [`receive_value`](Self::receive_value), but never waits:
-    /// [`ReceiveError::Empty`](crate::errors::ReceiveError::Empty) if no record is there.
+    /// [`ReceiveError::Empty`] if no record is there.
     ///
     /// ```
     /// # use fdring::Server;
@@ -153,7 +153,7 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     }
 
     /// Like [`receive_value`](Self::receive_value), but waits at most `timeout`:
-    /// [`ReceiveError::TimedOut`](crate::errors::ReceiveError::TimedOut) after that.
+    /// [`ReceiveError::TimedOut`] after that.
     ///
     /// ```
     /// # use fdring::Server;
@@ -273,7 +273,7 @@ impl<T: AnyBitPattern> TypedConsumer<T> {
         values_of(self.consumer.receive())
     }
 
-    /// Like [`receive`](Self::receive), but never waits: [`ReceiveError::Empty`](crate::errors::ReceiveError::Empty) if
+    /// Like [`receive`](Self::receive), but never waits: [`ReceiveError::Empty`] if
     /// no record is there.
     ///
     /// ```
@@ -301,7 +301,7 @@ impl<T: AnyBitPattern> TypedConsumer<T> {
     }
 
     /// Like [`receive`](Self::receive), but waits at most `timeout`:
-    /// [`ReceiveError::TimedOut`](crate::errors::ReceiveError::TimedOut) after that.
+    /// [`ReceiveError::TimedOut`] after that.
     ///
     /// ```
     /// # use fdring::Server;
