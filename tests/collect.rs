@@ -224,8 +224,8 @@ fn clients_of_a_stopped_collector_lose_nothing() {
     drop(clients);
 }
 
-/// As many as `FDRING_CLIENTS` says, else 1,000: two thirds of them at once, and the others while the collector is
-/// stopped in the middle of their coming.
+/// As many as `FDRING_CLIENTS` says, else 1,000, in crowds of 250 at once. In the middle of each third crowd the
+/// collector is stopped.
 #[test]
 fn a_crowd_of_clients_that_exit_at_once_loses_nothing() {
     if plays_a_role() {
@@ -233,7 +233,6 @@ fn a_crowd_of_clients_that_exit_at_once_loses_nothing() {
     }
     let test = "a_crowd_of_clients_that_exit_at_once_loses_nothing";
     let clients = std::env::var("FDRING_CLIENTS").map_or(1000, |text| text.parse::<usize>().unwrap());
-    let stopped = clients / 3;
     let argument = format!("{} {clients}", unique_address());
     let mut collector = Peer::start(test, "collector", &argument);
     collector.expect("listening");
@@ -243,7 +242,7 @@ fn a_crowd_of_clients_that_exit_at_once_loses_nothing() {
         nursery.tell(&count.to_string());
         nursery.expect("half connect");
         if stops {
-            collector.signal(Signal::STOP);
+            collector.stop();
         }
         nursery.expect("all connect");
         if stops {
@@ -252,8 +251,15 @@ fn a_crowd_of_clients_that_exit_at_once_loses_nothing() {
         let millis: u64 = nursery.heard().parse().unwrap();
         println!("{count} clients in {millis} ms: {} in a second", count as u64 * 1000 / millis.max(1));
     };
-    come(clients - stopped, false);
-    come(stopped, true);
+    let mut left = clients;
+    for number in 1.. {
+        let crowd = left.min(250);
+        come(crowd, number % 3 == 0);
+        left -= crowd;
+        if left == 0 {
+            break;
+        }
+    }
     collector.expect(&format!("{{\"{RECORDS} finished\": {clients}}}"));
     nursery.finish();
     collector.finish();

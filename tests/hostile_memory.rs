@@ -12,7 +12,7 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::wait_until;
+use common::{SetOnDrop, wait_until};
 use hostile::*;
 use impostor::{CAPACITY, Goods, Impostor, OFFER_LANE, PATIENCE, data, offer, padding};
 use rustix::event::{EventfdFlags, eventfd};
@@ -184,12 +184,6 @@ fn states_and_evictions_that_cannot_be_end_the_lane() {
 /// Does `work` again and again on a thread of its own while `meanwhile` runs.
 fn while_doing(work: impl Fn() + Sync, meanwhile: impl FnOnce()) {
     let done = AtomicBool::new(false);
-    struct SetOnDrop<'a>(&'a AtomicBool);
-    impl Drop for SetOnDrop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Relaxed);
-        }
-    }
     std::thread::scope(|scope| {
         let _end = SetOnDrop(&done);
         scope.spawn(|| {

@@ -12,9 +12,10 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{belongings, role, unique_name, wait_until};
+use common::{DEADLINE, SetOnDrop, belongings, role, unique_name, wait_until};
 use fdring::errors::TapError;
-use fdring::{Record, Session, Tap};
+use fdring::options::SessionOptions;
+use fdring::{Attach, Record, Session, Tap};
 use hostile::*;
 use impostor::{CAPACITY, Goods, data, offer, padding};
 use peer::{Peer, argument, say, told};
@@ -52,7 +53,8 @@ fn tap() {
         if told().is_empty() {
             return;
         }
-        let mut tap = Tap::connect(&*address).unwrap();
+        let session = SessionOptions::new().deadline(DEADLINE).connect(&*address).unwrap();
+        let mut tap = session.tap_one(Attach::new()).unwrap();
         say("attached");
         let start = tap.position();
         loop {
@@ -366,12 +368,6 @@ fn states_that_cannot_be_end_the_lane() {
 /// Does `work` again and again on a thread of its own while `meanwhile` runs.
 fn while_doing(work: impl Fn() + Sync, meanwhile: impl FnOnce()) {
     let done = AtomicBool::new(false);
-    struct SetOnDrop<'a>(&'a AtomicBool);
-    impl Drop for SetOnDrop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Relaxed);
-        }
-    }
     std::thread::scope(|scope| {
         let _end = SetOnDrop(&done);
         scope.spawn(|| {

@@ -4,7 +4,7 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, isolated, role, shows, unique_name, wait_until, wait_until_thread_sleeps};
+use common::{DEADLINE, SetOnDrop, isolated, role, shows, unique_name, wait_until, wait_until_thread_sleeps};
 use fdring::errors::{Corruption, ReceiveError, Refusal, TapError};
 use fdring::options::{LaneOptions, SessionOptions, Start};
 use fdring::{Attach, Consumer, Error, Producer, Record, Server, Session, Tap};
@@ -424,9 +424,7 @@ fn a_stopped_viewer_costs_its_camera_nothing_and_shows_the_newest_frame_when_it_
     viewer.expect("attached");
     send(&mut camera, FRAME_BYTES, 0);
     viewer.expect("0");
-    viewer.signal(Signal::STOP);
-    let status = format!("/proc/{}/status", viewer.pid());
-    wait_until("the viewer is stopped", || std::fs::read_to_string(&status).unwrap().contains("State:\tT"));
+    viewer.stop();
     recorder.receive().unwrap().unwrap();
 
     // Many times what the ring holds: the camera never waits, and the recorder gets every frame.
@@ -449,6 +447,7 @@ fn a_stopped_viewer_costs_its_camera_nothing_and_shows_the_newest_frame_when_it_
     };
     let (camera, frames) = std::thread::scope(|scope| {
         let filming = scope.spawn(film);
+        let ends_the_film = SetOnDrop(&is_over);
         let begin = Instant::now();
         wait_until("two seconds are over", || begin.elapsed() >= STOPPED_FOR || filming.is_finished());
         let before = newest.load(Ordering::Acquire);
@@ -457,7 +456,7 @@ fn a_stopped_viewer_costs_its_camera_nothing_and_shows_the_newest_frame_when_it_
         let first: u64 = viewer.heard().parse().unwrap();
         println!("stopped at frame 0, went on at {before}, showed {first} after {:?}", went_on.elapsed());
         assert!(first >= before, "an old frame is shown: {first}, and {before} was there before it went on");
-        is_over.store(true, Ordering::Release);
+        drop(ends_the_film);
         filming.join().unwrap()
     });
     assert_eq!(camera.tap_count(), 1, "it has not lost its seat");

@@ -32,6 +32,8 @@ use std::time::Duration;
 const PEEKS_MAX: u32 = 32;
 /// A peek takes about as long as this many tries in a row.
 const TRIES_PER_PEEK: u32 = 4;
+/// After this many looks of calls that do not wait, the next one is not put off.
+const TRIES_OF_LULL: u32 = PEEKS_MAX * TRIES_PER_PEEK;
 /// An answer is expected to be long if the last one had at least this many bytes, header and all.
 const LONG_ANSWER_BYTES: u64 = 2048;
 /// How much of a long answer is fetched together: the processor brings the rest by itself meanwhile.
@@ -233,7 +235,7 @@ impl Consumer {
     /// A look of a call that does not wait has found nothing.
     fn note_vain_try(&mut self) {
         self.vain_tries = self.vain_tries.saturating_add(1);
-        if self.vain_tries == PEEKS_MAX * TRIES_PER_PEEK {
+        if self.vain_tries == TRIES_OF_LULL {
             self.pace.note_lull();
         }
     }
@@ -246,9 +248,12 @@ impl Consumer {
         }
     }
 
-    /// The caller waits elsewhere: whatever it finds after that has not come at once.
+    /// The caller waits elsewhere: whatever it finds after that has not come at once, and its next look is not put off.
     pub(super) fn note_wait_elsewhere(&mut self) {
-        self.vain_tries = self.vain_tries.max(PEEKS_MAX * TRIES_PER_PEEK);
+        if self.vain_tries < TRIES_OF_LULL {
+            self.vain_tries = TRIES_OF_LULL;
+            self.pace.note_lull();
+        }
     }
 
     /// One more look if the session is over. Returns what it found, otherwise the error `nothing`.

@@ -435,7 +435,7 @@ impl Gating {
         assert!(rung <= asleep.count() as u64, "rang for someone who does not sleep");
     }
 
-    /// Design invariants 1 to 4, and who is seated.
+    /// Invariants 1 to 4, and who is seated.
     fn check(&self) {
         let [published, intent] = [self.lane.published(), self.lane.intent()].map(|word| word.load(Ordering::Relaxed));
         assert_eq!(published, self.writer.published());

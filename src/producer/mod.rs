@@ -488,7 +488,7 @@ impl Producer {
         let mut slot = self.reserve_here(payload.len(), deadline)?;
         slot.set_tag(tag);
         slot.copy(payload);
-        // Asked once: nothing of the caller's that may fork has run since.
+        // Asked once if the shortcut is open: nothing of the caller's that may fork has run since.
         if !is_closed || slot.stamp() {
             slot.complete();
         }

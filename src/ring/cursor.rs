@@ -279,8 +279,10 @@ impl Cursor {
     #[inline(always)]
     pub(super) fn catch_up(&mut self, ahead: &Self) {
         (self.position, self.records) = (ahead.position, ahead.records);
-        // Copies come to expect nothing, and nothing else.
-        self.expected.size = ahead.expected.size;
+        // A copy comes to expect nothing, and nothing else.
+        if ahead.expected.size == NOTHING_EXPECTED {
+            self.expected = Expected::NOTHING;
+        }
     }
 
     /// If nothing is expected, looks whether the next three records are alike: then more of them are.

@@ -1,7 +1,7 @@
 //! A producer's steps between its ring and its roster: finding room, sleeping for it, publishing, ending the lane.
 //!
-//! The invariant: every consumer that could make room is waited for, and every one that waits is woken (design
-//! invariants 11 and 12).
+//! The invariant: every consumer that could make room is waited for, and every one that waits is woken
+//! (invariants 11 and 12).
 //!
 //! What this file does not do: it knows no limit of a sleep but to pass it on, never spins, and hands out no bytes.
 

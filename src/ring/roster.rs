@@ -3,7 +3,7 @@
 //! The invariant: `limit` − the smallest position that a lossless consumer still needs ≤ capacity, whatever stands in
 //! the seats (invariants 3 and 10). Lossy seats are there to be rung: they hold nobody back, cost no fence, and
 //! what they say is not looked at, but for whether they have left (21). Seats change under one lock; the producer's
-//! thread works on a reference-counted snapshot and learns of a newer one by its version.
+//! thread works on a snapshot of its own and learns of a newer one by its version.
 //!
 //! What this file does not do: it never asks whether a consumer lives. The session layer finds out and says so here.
 

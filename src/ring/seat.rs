@@ -1,7 +1,7 @@
 //! One consumer's seat, as its producer looks at it.
 //!
-//! The invariant: what a seat says is believed only as far as it makes sense after what it said before (design
-//! invariant 10).
+//! The invariant: what a seat says is believed only as far as it makes sense after what it said before
+//! (invariant 10).
 //!
 //! What this file does not do: it decides nothing. [`roster`](super::roster) says who gates, and who goes.
 

@@ -8,8 +8,8 @@
 //!  sleep until the bell rings              ring the bell, once for each epoch
 //! ```
 //!
-//! The invariant: of the two looks at least one sees what the other side has stored, so no wake-up is lost (design
-//! invariant 11); and each announcement gets at most one ring (19). `wait_epoch` is odd exactly while an
+//! The invariant: of the two looks at least one sees what the other side has stored, so no wake-up is lost
+//! (invariant 11); and each announcement gets at most one ring (19). `wait_epoch` is odd exactly while an
 //! [`Announcement`] stands.
 //!
 //! What this file does not do: the producer's half is in [`sleepers`](super::sleepers), and it does not wait.

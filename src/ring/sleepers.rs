@@ -1,10 +1,10 @@
 //! Whom a publication wakes: the producer's half of sleeping for data.
 //!
-//! The invariant: each announcement of a sleep that the producer sees after a publication is rung for, once (design
-//! invariants 11 and 19). The diagram at the top of [`sleep`](super::sleep) has both halves.
+//! The invariant: each announcement of a sleep that the producer sees after a publication is rung for, once
+//! (invariants 11 and 19). The diagram at the top of [`sleep`](super::sleep) has both halves.
 //!
 //! The producer looks at the word of every reader after every publication, so a look is as short as it can be. A
-//! [`Look`] holds where the word is, and the epoch that was dealt with last. As long as the word is that epoch, the
+//! [`Watched`] holds where the word is, and the epoch that was dealt with last. As long as the word is that epoch, the
 //! reader is awake, or asleep and rung for, and a publication has nothing to do for it.
 //!
 //! What this file does not do: it does not know who joins and who goes; [`roster`](super::roster) keeps the seats.
@@ -22,7 +22,7 @@ pub(crate) struct Snapshot<P: SeatPort> {
     pub(super) version: u64,
     pub(super) seats: Box<[Arc<Seat<P>>]>,
     /// One for each of `seats`, in the same order.
-    looks: Box<[Look<P::Words>]>,
+    watched: Box<[Watched<P::Words>]>,
     /// The kind that the lane offers.
     pub(super) offered: Barrier,
     /// Whether a full fence is needed between a publication and the look at who sleeps.
@@ -32,15 +32,15 @@ pub(crate) struct Snapshot<P: SeatPort> {
 impl<P: SeatPort> Snapshot<P> {
     /// No seats yet, of a lane whose consumers may choose this kind of barrier.
     pub(crate) fn new(offered: Barrier) -> Self {
-        let (seats, looks) = Default::default();
-        Self { version: 0, seats, looks, offered, fences: offered == Barrier::Fence }
+        let (seats, watched) = Default::default();
+        Self { version: 0, seats, watched, offered, fences: offered == Barrier::Fence }
     }
 
     /// These are the seats now.
     pub(super) fn set_seats(&mut self, seats: &[Arc<Seat<P>>]) {
         self.seats = seats.into();
         // Nothing is dealt with yet, and what was rung for is known of the seat.
-        self.looks = seats.iter().map(|seat| Look { words: seat.port.words(), settled: 0 }).collect();
+        self.watched = seats.iter().map(|seat| Watched { words: seat.port.words(), settled: 0 }).collect();
     }
 
     /// Whether the word of any reader has changed since it was dealt with.
@@ -48,8 +48,8 @@ impl<P: SeatPort> Snapshot<P> {
     fn has_changed(&self) -> bool {
         // A plain loop with nothing else in it, which takes seven instructions a reader. Without a branch for each,
         // four at a time, it is five and a half, and nine more to begin.
-        for look in &self.looks {
-            if look.has_changed() {
+        for each in &self.watched {
+            if each.has_changed() {
                 return true;
             }
         }
@@ -61,21 +61,21 @@ impl<P: SeatPort> Snapshot<P> {
     #[cold]
     #[inline(never)]
     fn wake_changed(&mut self) -> u64 {
-        let looks = self.looks.iter_mut().zip(&self.seats);
-        looks.filter(|(look, _)| look.has_changed()).map(|(look, seat)| u64::from(look.deal_with(seat))).sum()
+        let watched = self.watched.iter_mut().zip(&self.seats);
+        watched.filter(|(each, _)| each.has_changed()).map(|(each, seat)| u64::from(each.deal_with(seat))).sum()
     }
 }
 
 /// What the producer knows of one reader's sleep.
 #[derive(Debug)]
-struct Look<W> {
+struct Watched<W> {
     /// The words of its seat, held here so that its epoch is found by one load less.
     words: W,
     /// The last epoch that was dealt with: an even one, or one that was rung for.
     settled: u32,
 }
 
-impl<W: SeatWords> Look<W> {
+impl<W: SeatWords> Watched<W> {
     #[inline(always)]
     fn has_changed(&self) -> bool {
         self.words.wait_epoch().load(Ordering::Relaxed) != self.settled

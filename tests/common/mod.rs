@@ -14,12 +14,25 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use stopwatch::Steps;
 
 /// How long anything in a test may take before it counts as hung; as [`Steps`] count it, while this process runs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How many times [`DEADLINE`] a wait may take by the clock, whatever the machine does.
+const LOOKS_MAX: u32 = 5;
+
+/// Is set once this is dropped, so also in a panic: threads that wait for it end.
+#[derive(Debug)]
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 /// A thread that has not run for so long sleeps until it is woken: it is past each look that comes by time alone after
 /// it has announced its sleep, which are up to 20 ms apart. So a test fails if its wake does not come.
@@ -161,11 +174,12 @@ pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
     assert!(happens_within(DEADLINE, condition), "waited {DEADLINE:?} in vain until {what}");
 }
 
-/// Whether `condition` holds within so long, looking every millisecond.
+/// Whether `condition` holds within so long, looking every millisecond. A look that takes long counts little of it, but
+/// all of them together end after [`LOOKS_MAX`] times as long.
 fn happens_within(long: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let mut steps = Steps::new();
+    let (mut steps, start) = (Steps::new(), Instant::now());
     while !condition() {
-        if steps.next() >= long {
+        if steps.next() >= long || start.elapsed() >= LOOKS_MAX * long {
             return false;
         }
         std::thread::sleep(Duration::from_millis(1));

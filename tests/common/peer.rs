@@ -125,6 +125,13 @@ impl Peer {
         kill_process(Pid::from_child(&self.child.0), signal).unwrap();
     }
 
+    /// Stops it, and waits until it is stopped.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        let status = format!("/proc/{}/status", self.pid());
+        wait_until("it is stopped", || std::fs::read_to_string(&status).unwrap().contains("State:\tT"));
+    }
+
     /// Waits for its end, which must be a good one.
     pub(crate) fn finish(self) {
         drop(self.stdin);

@@ -229,7 +229,7 @@ impl Producer {
         self.sent as u16
     }
 
-    /// Design invariants 1 and 2: neither `intent` nor `limit` falls, and `published` ≤ `intent` ≤ `limit`.
+    /// Invariants 1 and 2: neither `intent` nor `limit` falls, and `published` ≤ `intent` ≤ `limit`.
     pub(crate) fn check(&mut self) {
         let (published, limit) = (self.publisher.writer.published(), self.publisher.writer.limit());
         let intent = self.shared.lane.intent().load(Ordering::Relaxed);
@@ -550,7 +550,7 @@ impl Consumer {
         records
     }
 
-    /// Design invariants 5 and 15: records come whole, and without a gap.
+    /// Invariants 5 and 15: records come whole, and without a gap.
     fn check(&mut self, found: Found, value: Option<u64>) {
         let value = value.expect("a record's words are all of that record");
         assert_eq!(u64::from(found.tag), value, "the header of one record and the payload of another");

@@ -133,7 +133,6 @@ fn each_subcommand_has_help_with_examples_and_speaks_json() {
     }
 }
 
-/// Whether the first thread of a process waits for something.
 /// Each as it waits: for a lane, a server, a consumer, a peer, or the time. The signal is SIGTERM, which is Ctrl-C to
 /// them: a shell may have told those whom it starts in the background to ignore SIGINT.
 #[test]

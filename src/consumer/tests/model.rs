@@ -201,7 +201,7 @@ impl Model {
         self.check();
     }
 
-    /// Design invariants 1 to 4, 22, by what lies in the words that the two sides share.
+    /// Invariants 1 to 4, 22, by what lies in the words that the two sides share.
     fn check(&mut self) {
         let map = &self.producer.owned_lane().map;
         let (published, intent) = (map.published().load(Relaxed), map.intent().load(Relaxed));

@@ -180,7 +180,7 @@ impl Both {
         }
     }
 
-    /// The regions of the replies are the service's (design invariant 17).
+    /// The regions of the replies are the service's (invariant 17).
     fn abuse(&self, script: &mut Script<'_>) {
         let index = script.below(4);
         let Some(fd) = self.fds.get(index) else { return };

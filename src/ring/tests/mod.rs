@@ -463,7 +463,7 @@ fn header_word() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    /// Design invariant 9: whatever a producer puts there, progress within bounds, an error, or nothing.
+    /// Invariant 9: whatever a producer puts there, progress within bounds, an error, or nothing.
     #[test]
     fn anything_in_the_ring_leads_to_progress_within_bounds_or_to_an_error(
         words in proptest::collection::vec((header_word(), prop_oneof![4 => Just(1), 1 => 1..100usize]), 512),

@@ -231,7 +231,7 @@ fn consumed() -> impl Strategy<Value = (usize, u64, bool, u64, bool)> {
 }
 
 proptest! {
-    /// Design invariants 3 and 10: whatever the seats hold.
+    /// Invariants 3 and 10: whatever the seats hold.
     #[test]
     fn no_sequence_of_consumed_lets_the_limit_pass_a_remaining_seat_or_fall(
         steps in proptest::collection::vec((consumed(), 0..64u64), 1..60),

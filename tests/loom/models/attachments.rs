@@ -1,6 +1,6 @@
 //! Records with descriptors, whose frames lie in a queue of each consumer. Consumers join and go while one is
-//! published, through one server of the lane or another, and each record comes with its own frame or not at all (design
-//! invariant 23).
+//! published, through one server of the lane or another, and each record comes with its own frame or not at all
+//! (invariant 23).
 
 use super::explore;
 use crate::ends::{Got, Producer, Shared, lane};
@@ -88,7 +88,7 @@ fn joiners_of_two_servers_and_a_leaver_get_theirs() {
         };
         let consumers = [read(&shared, 3, Start::Latest), other.join().unwrap()];
         let producer = thread.join().unwrap();
-        consumers.map(read_rest);
+        consumers.into_iter().for_each(read_rest);
         drop(producer);
     });
 }

@@ -1,5 +1,5 @@
-//! A copying consumer that is evicted, in the middle of a copy too, takes nothing for a record that is none (design
-//! invariant 7). Here the ring's words race by design, and what was copied is compared.
+//! A copying consumer that is evicted, in the middle of a copy too, takes nothing for a record that is none
+//! (invariant 7). Here the ring's words race by design, and what was copied is compared.
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Consumer, lane};

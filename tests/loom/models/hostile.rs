@@ -1,5 +1,5 @@
-//! Whatever a consumer writes into its seat, the producer goes on, and overwrites nothing that others need (design
-//! invariant 10).
+//! Whatever a consumer writes into its seat, the producer goes on, and overwrites nothing that others need
+//! (invariant 10).
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};

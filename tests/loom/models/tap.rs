@@ -1,5 +1,5 @@
-//! A tap takes nothing for a record that is none, however often it is lapped, and in the middle of a copy too (design
-//! invariant 7); it calls no honest producer corrupt; it is woken as a consumer is (11), and consumers beside it lose
+//! A tap takes nothing for a record that is none, however often it is lapped, and in the middle of a copy too
+//! (invariant 7); it calls no honest producer corrupt; it is woken as a consumer is (11), and consumers beside it lose
 //! nothing (21). Here the ring's words race by design, and what was copied is compared.
 
 use super::{explore, explore_sleepers};
