@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{KillOnDrop, TempDir, unique_name, wait_until};
+use common::{DEADLINE, KillOnDrop, TempDir, unique_name, wait_until};
 use example::example;
-use fdring::collect::Collector;
+use fdring::collect::{Collector, Event};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept, bind, listen, socket_with};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
@@ -175,16 +175,22 @@ fn nothing_to_count_is_a_count_too() {
 #[test]
 fn a_worker_that_comes_too_late_ends_in_order() {
     let address = format!("@{}", unique_name());
-    let _sink = Collector::listen(format!("{address}-sink")).unwrap();
-    let reader = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let mut sink = Collector::listen(format!("{address}-sink")).unwrap();
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let reader = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     bind(&reader, &SocketAddrUnix::new_abstract_name(&address.as_bytes()[1..]).unwrap()).unwrap();
     listen(&reader, 1).unwrap();
     let mut worker = Command::new(pipeline());
     // It ends with its standard input, too.
     let worker = worker.args(["--as-worker", &address]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(accept(&reader).unwrap());
     let mut worker = KillOnDrop(worker);
-    wait_until("it ends", || worker.0.try_wait().unwrap().is_some());
+    let joined = sink.next_timeout(DEADLINE);
+    assert!(matches!(joined, Ok(Event::Joined(_))), "{joined:?}");
+    // It comes to the reader, which closes, as often as it comes.
+    wait_until("it ends", || {
+        drop(accept(&reader));
+        worker.0.try_wait().unwrap().is_some()
+    });
     let said = std::io::read_to_string(worker.0.stderr.take().unwrap()).unwrap();
     assert!(worker.0.wait().unwrap().success() && said.is_empty(), "{said}");
 }
