@@ -1,11 +1,7 @@
 //! Where a reader stands, and how far it can see: the quick way from record to record.
 //!
-//! The invariant: nothing is derived from a header but what was checked in the same load of it (invariant 9).
-//!
-//! Where the next record begins is known only once this one's header has come: a load of five cycles and three sums for
-//! each record. So a cursor that has seen several short records of one length lie side by side expects another like
-//! them: it moves on by their size, and compares the header beside that. The processor predicts the outcome, and is at
-//! the next record before this header has come.
+//! The invariant: every header is loaded once, and nothing is derived from it but what was checked in that load
+//! (invariant 9).
 //!
 //! What this file does not do: it loads no word but headers. Where anything else comes than a plain record, the quick
 //! way finds nothing, and [`Cursor::next_closely`] tells records with descriptors and padding from nonsense.
@@ -47,27 +43,6 @@ pub(crate) struct InView {
     pub(crate) end: u64,
 }
 
-/// The longest record that is expected, in bytes with its header. Headers of longer ones are looked at in order: see
-/// `EQUAL_SIZE_MAX_BYTES` in `consumer/runs.rs`.
-const EXPECTED_SIZE_MAX_BYTES: u64 = 128;
-/// The size of what is expected if nothing is: more than is ever in view.
-const NOTHING_EXPECTED: u64 = u64::MAX;
-
-/// What the next record is expected to be. Whatever is expected, its header decides.
-#[derive(Clone, Copy, Debug)]
-struct Expected {
-    /// A header word that it is alike.
-    word: u64,
-    /// The payload's length in bytes, which that word says.
-    len: u64,
-    /// The size of such a record in bytes, or [`NOTHING_EXPECTED`].
-    size: u64,
-}
-
-impl Expected {
-    const NOTHING: Self = Self { word: 0, len: 0, size: NOTHING_EXPECTED };
-}
-
 /// Where a reader stands, and how far it can see.
 ///
 /// A copy of it can run ahead in a loop's registers, see [`Reader::cursor`](super::reader::Reader::cursor).
@@ -85,14 +60,12 @@ pub(crate) struct Cursor {
     seen: u64,
     /// How many records were read.
     records: u64,
-    expected: Expected,
 }
 
 impl Cursor {
     /// A cursor at `start` that sees nothing yet.
     pub(super) fn new(geometry: Geometry, start: u64) -> Self {
-        let expected = Expected::NOTHING;
-        Self { geometry, position: start, clear: start, due: u64::MAX, seen: start, records: 0, expected }
+        Self { geometry, position: start, clear: start, due: u64::MAX, seen: start, records: 0 }
     }
 
     /// A release is due once the cursor has come to `due`.
@@ -162,17 +135,6 @@ impl Cursor {
     /// The next record, if it is in view. `None` says only that the reader must look closely.
     #[inline(always)]
     pub(crate) fn next_in_view(&mut self, ring: &impl RingWords) -> Option<Found> {
-        let (position, Expected { word: like, len, size }) = (self.position, self.expected);
-        if size <= self.unread_clear() {
-            let word = ring.header_word(position);
-            if RecordHeader::are_alike(word, like) {
-                // By the size that is expected: one from this header would have to wait for it.
-                self.advance(size);
-                self.count(1);
-                return Some(self.found(position, len, RecordHeader::tag_of(word)));
-            }
-            self.expected.size = NOTHING_EXPECTED;
-        }
         let InView { word, len, end } = self.header_in_view(ring)?;
         let position = std::mem::replace(&mut self.position, end);
         self.count(1);
@@ -279,27 +241,6 @@ impl Cursor {
     #[inline(always)]
     pub(super) fn catch_up(&mut self, ahead: &Self) {
         (self.position, self.records) = (ahead.position, ahead.records);
-        // A copy comes to expect nothing, and nothing else.
-        if ahead.expected.size == NOTHING_EXPECTED {
-            self.expected = Expected::NOTHING;
-        }
-    }
-
-    /// If nothing is expected, looks whether the next three records are alike: then more of them are.
-    #[inline(always)]
-    pub(super) fn expect_more(&mut self, ring: &impl RingWords) {
-        if self.expected.size != NOTHING_EXPECTED {
-            return;
-        }
-        let Some(InView { word, len, end }) = self.header_in_view(ring) else { return };
-        let size = end - self.position;
-        if size <= EXPECTED_SIZE_MAX_BYTES
-            && 3 * size <= self.unread_clear()
-            && RecordHeader::are_alike(word, ring.header_word(end))
-            && RecordHeader::are_alike(word, ring.header_word(end + size))
-        {
-            self.expected = Expected { word, len, size };
-        }
     }
 
     /// Everything below `published` can be seen now.

@@ -184,7 +184,6 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
             return Err(self.stop_for(Corruption::PublishedUnaligned(published)));
         }
         self.cursor.see(published);
-        self.cursor.expect_more(&*self.lane);
         Ok(true)
     }
 
@@ -309,7 +308,6 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     fn release_read(&mut self) {
         self.release.release(self.position(), self.counters());
         self.cursor.set_due(self.release.due_at());
-        self.cursor.expect_more(&*self.lane);
     }
 
     /// Tells the producer what was read, and releases none of it.

@@ -362,47 +362,6 @@ fn headers_that_make_no_sense_are_corruption() {
 }
 
 #[test]
-fn a_record_that_is_expected_has_its_own_tag_and_one_that_is_not_its_own_length() {
-    let (lane, mut writer, mut reader, _) = lane_at(0, 8);
-    let lens = [24; 20].into_iter().chain([40, 24, 0]).chain([16; 12]).chain([24; 3]);
-    (0..).zip(lens.clone()).for_each(|(tag, len)| write(&mut writer, len, tag));
-    writer.publish_batch(writer.room());
-    assert_eq!(reader.refresh(), Ok(true));
-    let mut position = 0;
-    for (tag, len) in (0..).zip(lens.clone()) {
-        let found = reader.next_in_view().or_else(|| reader.next_after_release());
-        assert_eq!(found, Some(Found { position, from: position, payload: position + 8, len, tag, fds: 0 }));
-        position = lane.geometry().record_end(position, len);
-    }
-    assert_eq!(reader.next_in_view().or_else(|| reader.next_after_release()), None);
-    assert_eq!((reader.position(), reader.records()), (writer.published(), lens.count() as u64));
-}
-
-#[test]
-fn a_record_is_taken_as_expected_only_if_its_header_says_so_and_it_is_in_view() {
-    let (position, expected) = (12 * 16, RecordHeader::data(8, 0));
-    let expecting = |header: u64, more_bytes: u64| {
-        let (lane, mut reader) = reader_at(0, position + more_bytes);
-        (0..12).for_each(|n| lane.put(16 * n, expected.to_word()));
-        lane.put(position, header);
-        (0..12).for_each(|n| assert_eq!(reader.poll().unwrap().unwrap().position, 16 * n));
-        reader.poll()
-    };
-    assert_eq!(expecting(expected.to_word(), 16).unwrap().unwrap().position, position);
-    let too_long = |len| Corruption::RecordTooLong { len, position };
-    let [unknown, served] = [expected.to_word() ^ 2 << 32, expected.to_word() | 1 << 40];
-    for (header, more_bytes, corruption) in [
-        (expected.to_word(), 8, too_long(8)),
-        (RecordHeader::data(9, 0).to_word(), 16, too_long(9)),
-        (RecordHeader::padding(16).to_word(), 16, Corruption::Padding { len: 8, position }),
-        (unknown, 16, Corruption::UnknownKind { word: unknown, position }),
-        (served, 16, Corruption::Descriptors { word: served, position }),
-    ] {
-        assert_eq!(expecting(header, more_bytes), Err(Stop::Corrupt(corruption)), "{header:#x}");
-    }
-}
-
-#[test]
 fn padding_that_leads_nowhere_is_corruption() {
     type Words<'a> = &'a [(u64, u64)];
     let cases: [(&str, u64, u64, Words<'_>); 4] = [
@@ -466,15 +425,13 @@ proptest! {
     /// Invariant 9: whatever a producer puts there, progress within bounds, an error, or nothing.
     #[test]
     fn anything_in_the_ring_leads_to_progress_within_bounds_or_to_an_error(
-        words in proptest::collection::vec((header_word(), prop_oneof![4 => Just(1), 1 => 1..100usize]), 512),
+        words in proptest::collection::vec(header_word(), 512),
         steps in proptest::collection::vec(prop_oneof![6 => 0..5000u64, 1 => any::<u64>()], 1..20),
         start in prop_oneof![Just(0u64), Just(1 << 32), Just((1 << 63) - 4096)],
         align in prop_oneof![Just(8u32), Just(64), Just(1024)],
     ) {
         let (lane, _, mut reader, _) = lane_at(start, align);
-        // Many equal words in a row are headers of records that a reader comes to expect.
-        let words = words.into_iter().flat_map(|(word, times)| std::iter::repeat_n(word, times));
-        words.zip((0..CAPACITY).step_by(8)).for_each(|(word, position)| lane.put(position, word));
+        words.iter().zip((0u64..).step_by(8)).for_each(|(word, position)| lane.put(position, *word));
         let (mut published, geometry) = (start, lane.geometry());
         for step in steps {
             published = published.wrapping_add(step);
