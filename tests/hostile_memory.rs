@@ -12,7 +12,7 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{SetOnDrop, wait_until};
+use common::{wait_until, while_doing};
 use hostile::*;
 use impostor::{CAPACITY, Goods, Impostor, OFFER_LANE, PATIENCE, data, offer, padding};
 use rustix::event::{EventfdFlags, eventfd};
@@ -21,7 +21,6 @@ use rustix::fs::{FallocateFlags, fallocate, ftruncate};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use stage::plays_a_role;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Attaches a client from `start` on, has `lie` done to the memory, and compares what the client reads with `reads`,
@@ -179,20 +178,6 @@ fn states_and_evictions_that_cannot_be_end_the_lane() {
             reads(&mut impostor, &format!("intent {intent}"), 0, lie, &then);
         }
     }
-}
-
-/// Does `work` again and again on a thread of its own while `meanwhile` runs.
-fn while_doing(work: impl Fn() + Sync, meanwhile: impl FnOnce()) {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _end = SetOnDrop(&done);
-        scope.spawn(|| {
-            while !done.load(Relaxed) {
-                work();
-            }
-        });
-        meanwhile();
-    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{DEADLINE, SetOnDrop, belongings, role, unique_name, wait_until};
+use common::{DEADLINE, belongings, role, unique_name, wait_until, while_doing};
 use fdring::errors::TapError;
 use fdring::options::SessionOptions;
 use fdring::{Attach, Record, Session, Tap};
@@ -22,8 +22,8 @@ use peer::{Peer, argument, say, told};
 use rustix::fd::OwnedFd;
 use std::fmt::Write;
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 /// Lossy, from the latest record on, by copies.
@@ -363,20 +363,6 @@ fn states_that_cannot_be_end_the_lane() {
         let lie = Lie { state, ..honest(0) };
         tells(&mut lure, expected, 0, lie, &FORMS, &["8 bytes, tag 9, from 0", expected]);
     }
-}
-
-/// Does `work` again and again on a thread of its own while `meanwhile` runs.
-fn while_doing(work: impl Fn() + Sync, meanwhile: impl FnOnce()) {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _end = SetOnDrop(&done);
-        scope.spawn(|| {
-            while !done.load(Relaxed) {
-                work();
-            }
-        });
-        meanwhile();
-    });
 }
 
 /// The next of a sequence of words that look random.

@@ -34,6 +34,20 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
+/// Does `work` again and again on a thread of its own while `meanwhile` runs.
+pub(crate) fn while_doing(work: impl Fn() + Sync, meanwhile: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = SetOnDrop(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                work();
+            }
+        });
+        meanwhile();
+    });
+}
+
 /// A thread that has not run for so long sleeps until it is woken: it is past each look that comes by time alone after
 /// it has announced its sleep, which are up to 20 ms apart. So a test fails if its wake does not come.
 const SLEEP: Duration = Duration::from_millis(40);

@@ -301,9 +301,7 @@ impl<Q, P> TypedCaller<Q, P> {
     pub fn untyped_mut(&mut self) -> &mut Caller {
         &mut self.caller
     }
-}
 
-impl<Q, P> TypedCaller<Q, P> {
     /// Prepares a wait for replies in the caller's event loop: see [`Caller::arm`].
     ///
     /// ```

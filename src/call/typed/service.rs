@@ -189,9 +189,7 @@ impl<Q, P> TypedService<Q, P> {
     pub fn untyped_mut(&mut self) -> &mut Service {
         &mut self.service
     }
-}
 
-impl<Q, P> TypedService<Q, P> {
     /// Prepares a wait for requests in the caller's event loop: see [`Service::arm`].
     ///
     /// ```

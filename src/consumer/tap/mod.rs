@@ -56,8 +56,8 @@ const LOOKS_PER_SESSION: u32 = 4096;
 /// from the newest record. [`receive_newest`](Self::receive_newest) skips everything but the newest record, for readers
 /// such as displays and control loops.
 ///
-/// A lane never waits for a tap, whether it reads, sleeps, or is stopped. Its producer looks at it
-/// once for each publication, which takes some tenths of a nanosecond. Any number of taps can read a lane alongside its
+/// A lane never waits for a tap, whether it reads, sleeps, or is stopped. Its producer looks at it once for
+/// each publication, which takes some tenths of a nanosecond. Any number of taps can read a lane alongside its
 /// consumers, which lose nothing because of them. A payload is copied out, and the copy is returned only if the record
 /// had not been overwritten by the time the copy was complete.
 ///
