@@ -34,10 +34,10 @@ const PEEKS_MAX: u32 = 32;
 const TRIES_PER_PEEK: u32 = 4;
 /// After this many looks of calls that do not wait, the next one is not put off.
 const TRIES_OF_LULL: u32 = PEEKS_MAX * TRIES_PER_PEEK;
-/// An answer is expected to be long if the last one had at least this many bytes, header and all.
-const LONG_ANSWER_BYTES: u64 = 2048;
-/// How much of a long answer is fetched together: the processor brings the rest by itself meanwhile.
-const FETCHED_OF_LONG_BYTES: u64 = 24 * LINE_BYTES;
+/// An answer is fetched as a whole if the last one had more bytes than this, header and all.
+const ANSWER_READ_AT_ONCE_BYTES: u64 = 2 * LINE_BYTES;
+/// How much of an answer is fetched together: the processor brings the rest by itself meanwhile.
+const FETCHED_OF_ANSWER_BYTES: u64 = 24 * LINE_BYTES;
 /// How much of short requests and replies is fetched together.
 const FETCHED_OF_SHORT_BYTES: u64 = 4 * LINE_BYTES;
 /// Looks in a row of a spinning wait, of which only the first loads more than `published`.
@@ -110,8 +110,8 @@ impl Consumer {
             }
             if self.reader.has_news() {
                 self.reader.refresh().ok()?;
-                if self.expected_bytes >= LONG_ANSWER_BYTES && self.pace.awaits_answers() {
-                    self.fetch(FETCHED_OF_LONG_BYTES);
+                if self.expected_bytes > ANSWER_READ_AT_ONCE_BYTES && self.pace.awaits_answers() {
+                    self.fetch(FETCHED_OF_ANSWER_BYTES);
                 } else if self.fetches_whole {
                     self.fetch(FETCHED_OF_SHORT_BYTES);
                 }
@@ -124,9 +124,10 @@ impl Consumer {
     }
 
     /// Has the lines of what is published fetched together, up to so many bytes, and not one once the one before it is
-    /// there. Of a long answer: a tenth off round trips of 4 KiB between near cores. Streams lose: the consumer catches
-    /// up with its producer, and takes the lines away that are being written. Of short requests and replies: an eighth
-    /// off a call between far cores. Plain round trips of 80 B lose by it, a twentieth far. (All on an EPYC.)
+    /// there. A tenth off round trips of 4 KiB between near cores; off those of 256 B a quarter, or a thirtieth if the
+    /// processor foresaw with which peek the answer would come, see docs/performance.md. Streams lose: the consumer
+    /// catches up with its producer, and takes the lines away that are being written. Of short requests and replies: an
+    /// eighth off a call between far cores. Plain round trips of 80 B lose by it, a twentieth far. (All on an EPYC.)
     #[inline]
     fn fetch(&self, bytes_max: u64) {
         let (ring, position) = (self.reader.lane().ring(), self.reader.position());
