@@ -267,7 +267,7 @@ struct Slot<E> {
     is_queued: bool,
     /// Whether its descriptor was readable since it was looked at.
     has_event: bool,
-    /// How many looks in a row found nothing, see [`look`](Selector::look).
+    /// How many looks in a row found nothing, see [`poll`](Selector::poll).
     vain_looks: u32,
 }
 

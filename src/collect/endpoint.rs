@@ -58,10 +58,10 @@ impl Unarmed for Endpoint {
         }
     }
 
-    fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
+    fn poll(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
         match self {
             Self::Lane(lane) => {
-                let has_news = lane.as_mut().expect(NO_TURN).consumer.look_unarmed(has_event);
+                let has_news = lane.as_mut().expect(NO_TURN).consumer.poll_unarmed(has_event);
                 Ok(if has_news { Sight::News } else { Sight::Quiet })
             }
             // Nobody else is told of that.

@@ -100,7 +100,7 @@ impl Collector {
             }
             self.take_events()?;
         }
-        match self.selector.look(Some(VAIN_LOOKS_MAX)) {
+        match self.selector.poll(Some(VAIN_LOOKS_MAX)) {
             Err(ReceiveError::Empty) if deadline != Deadline::Now => match self.spin(deadline) {
                 Some(found) => found,
                 None => self.wait(deadline),
@@ -131,7 +131,7 @@ impl Collector {
             if glances % GLANCES_PER_LOOK != GLANCES_PER_LOOK - 1 {
                 return selector.glance().map(Ok);
             }
-            match selector.take_events().and_then(|()| selector.look(None)) {
+            match selector.take_events().and_then(|()| selector.poll(None)) {
                 Err(ReceiveError::Empty) => None,
                 found => Some(found),
             }

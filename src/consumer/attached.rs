@@ -1,6 +1,6 @@
 //! Taking the descriptors that go with a record: [`Record::take_fds`] and [`Record::take_named`].
 
-use super::record::{Origin, Record};
+use super::record::{Record, RecordOrigin};
 use crate::error::Error;
 use crate::fds::NamesFault;
 use crate::fds::from_table;
@@ -224,8 +224,8 @@ impl Record<'_> {
     pub fn take_fds(&self) -> Result<Vec<OwnedFd>, TakeFdsError> {
         match (self.fds(), self.origin()) {
             (0, _) => Ok(Vec::new()),
-            (count, Origin::Consumer(release)) => release.seat().take_fds(self.position(), count),
-            (_, Origin::Tap(_)) => Err(TakeFdsError::NotAsked),
+            (count, RecordOrigin::Consumer(release)) => release.seat().take_fds(self.position(), count),
+            (_, RecordOrigin::Tap(_)) => Err(TakeFdsError::NotAsked),
         }
     }
 
@@ -233,14 +233,14 @@ impl Record<'_> {
     /// refused are still being closed, so that a producer cannot have them fill the table of this process.
     pub(crate) fn take_fds_to_check(&self) -> Result<Vec<OwnedFd>, TakeFdsError> {
         match self.origin() {
-            Origin::Consumer(release) if release.seat().has_refused_many() => Err(TakeFdsError::NoRoom),
+            RecordOrigin::Consumer(release) if release.seat().has_refused_many() => Err(TakeFdsError::NoRoom),
             _ => self.take_fds(),
         }
     }
 
     /// Closes descriptors of this record that are not what they should be, without waiting.
     pub(crate) fn refuse(&self, fds: Vec<OwnedFd>) {
-        if let Origin::Consumer(release) = self.origin() {
+        if let RecordOrigin::Consumer(release) = self.origin() {
             release.seat().refuse(fds);
         }
     }

@@ -21,7 +21,7 @@ use crate::os::fork::ForkGuard;
 use crate::ring::sleep::SECOND_LOOK;
 use crate::sync::Mutex;
 use crate::wire::LaneAttach;
-use frames::{Announced, Arrived, Frames, Nothing};
+use frames::{Announced, FdFrame, Frames, Nothing};
 use letting_go::LettingGo;
 use rustix::fd::OwnedFd;
 use std::time::Duration;
@@ -65,9 +65,9 @@ pub(crate) struct Inbox {
 struct Queue {
     frames: Frames,
     /// What was taken out of it and is not used yet.
-    head: Option<Arrived>,
+    head: Option<FdFrame>,
     /// What was taken out after that, with a look at what follows it.
-    next: Option<Arrived>,
+    next: Option<FdFrame>,
     /// The record whose descriptors were taken last.
     taken: Option<u64>,
     /// The number of the frame that was taken out of the queue last.
@@ -290,7 +290,7 @@ impl Inbox {
 
     /// Whether the head was left by an attempt to publish, which the next frame replaces.
     fn is_head_replaced(&self, queue: &mut Queue) -> Result<bool, Nothing> {
-        let Some(&Arrived { number, is_begun: false, .. }) = queue.head.as_ref() else { return Ok(false) };
+        let Some(&FdFrame { number, is_begun: false, .. }) = queue.head.as_ref() else { return Ok(false) };
         match self.look_behind_head(queue) {
             Ok(next) => Ok(next.number == number),
             Err(Nothing::Empty | Nothing::Over) => Ok(false),
@@ -334,7 +334,7 @@ impl Inbox {
     }
 
     /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`.
-    fn take_out(&self, queue: &mut Queue, fds_max: usize) -> Result<Arrived, Nothing> {
+    fn take_out(&self, queue: &mut Queue, fds_max: usize) -> Result<FdFrame, Nothing> {
         if let Some(fault) = &queue.fault {
             return Err(Nothing::Fault(fault.to_string()));
         }

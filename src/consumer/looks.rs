@@ -1,12 +1,24 @@
-//! The looks of a consumer that has nothing in view: each a little closer than the one before.
+//! The ways in which a consumer that has nothing in view comes to its next record, each a little closer than the one
+//! before.
 //!
 //! ```text
 //!   after release  what is in view, once what was read is released        Consumer::next_after_release
-//!   wait a moment  `published` alone, for about a microsecond             Consumer::wait_a_moment
-//!   look           `published`; if nothing is there, the lane's state     Consumer::look
-//!   try closely    a look, and now and then one at the session            Consumer::try_closely
-//!   wait           looks while it spins, then sleeps                      Consumer::wait
+//!   wait a moment  peeks at `published` alone, for about a microsecond    Consumer::wait_a_moment
+//!   poll           `published`; if nothing is there, the lane's state     Consumer::poll
+//!   poll or empty  a poll, and now and then a look at the session         Consumer::poll_or_empty
+//!   wait           polls while it spins, then sleeps                      Consumer::wait
 //! ```
+//!
+//! The first word of a name says what it costs, here and in [`ring::reader`](crate::ring::reader):
+//!
+//! - *next*: headers are loaded, and nothing else. So it finds what is in view.
+//! - *peek*: `published` is loaded, and only compared.
+//! - *poll*: `published` is loaded and judged; if there is nothing new, the lane's state, too.
+//! - *wait*: peeks and polls again and again; some waits sleep.
+//! - *find*: all of these in turn, as far as its caller waits, up to a record that is not handed out yet.
+//!
+//! A name ends in *closely* if it goes on where the quick way, inlined into the caller's loop, found nothing; and in
+//! *soon* if it is for a task, which waits for a moment once for each record.
 //!
 //! The invariant: a call that found nothing has released everything that was read (invariant 29), and one that
 //! found the session over has looked once more for what was published before.
@@ -23,7 +35,7 @@ use crate::memory::pays_to_fetch_ahead;
 use crate::os::clock::coarse_now;
 use crate::os::spin::has_one_processor;
 use crate::ring::cursor::Found;
-use crate::ring::reader::Look;
+use crate::ring::reader::Polled;
 use crate::ring::sleep::Sleeps;
 use std::mem;
 use std::time::Duration;
@@ -60,9 +72,9 @@ impl Consumer {
     /// As `find_closely`, for a call that does not wait.
     #[inline(always)]
     pub(super) fn try_find_closely(&mut self) -> Result<Option<Found>, ReceiveError> {
-        match self.next_after_release().or_else(|| self.answer_in_a_moment()) {
+        match self.next_after_release().or_else(|| self.wait_for_answer()) {
             Some(found) => Ok(Some(found)),
-            None => self.try_closely(),
+            None => self.poll_or_empty(),
         }
     }
 
@@ -88,7 +100,7 @@ impl Consumer {
     /// The same for a call that does not wait, if an answer is expected: releasing first what was read would delay the
     /// answer. Once a burst: after that everything is released, and the next try looks at once.
     #[inline(always)]
-    pub(super) fn answer_in_a_moment(&mut self) -> Option<Found> {
+    pub(super) fn wait_for_answer(&mut self) -> Option<Found> {
         if self.pace.expects_answer() && self.reader.has_unreleased() { self.wait_a_moment() } else { None }
     }
 
@@ -146,31 +158,31 @@ impl Consumer {
         !self.guard.is_child() && self.reader.unread() == 0 && !self.spin.is_zero() && !has_one_processor()
     }
 
-    /// The next record, by a closer look that waits for a moment at most. `None` at the end.
+    /// The next record, by a poll that is put off for a moment at most; `Empty` if there is none. `None` at the end.
     #[inline(never)]
-    pub(super) fn try_closely(&mut self) -> Result<Option<Found>, ReceiveError> {
+    pub(super) fn poll_or_empty(&mut self) -> Result<Option<Found>, ReceiveError> {
         if self.may_spin_for_news() {
             self.pace.hold();
         }
-        match self.look()? {
-            Look::Found(found) => {
+        match self.poll()? {
+            Polled::Found(found) => {
                 self.note_found_by_try(self.reader.unread());
                 Ok(Some(found))
             }
-            Look::Ended(_) => Ok(None),
-            Look::Empty => {
+            Polled::Ended(_) => Ok(None),
+            Polled::Empty => {
                 self.note_vain_try();
                 self.note_idle();
                 self.look_at_session_if_due();
-                self.last_look(ReceiveError::Empty)
+                self.last_poll(ReceiveError::Empty)
             }
         }
     }
 
-    /// Whether `published` has moved on, or nothing is read any more. Takes back an announcement then, as a look does
+    /// Whether `published` has moved on, or nothing is read any more. Takes back an announcement then, as a poll does
     /// that finds a record.
     #[inline(never)]
-    pub(super) fn look_for_news(&mut self) -> bool {
+    pub(super) fn poll_for_news(&mut self) -> bool {
         // In a forked child there is no ring to look at, and the next call says so.
         if self.guard.is_child() {
             return true;
@@ -193,7 +205,7 @@ impl Consumer {
     #[cfg(any(test, feature = "tokio"))]
     #[inline]
     pub(crate) fn has_news_soon(&mut self) -> bool {
-        self.reader.unread() != 0 || self.look_for_news_soon()
+        self.reader.unread() != 0 || self.poll_for_news_soon()
     }
 
     /// The next record, after `next_in_view` found none: after a release, or within a moment. `None` says only that a
@@ -201,24 +213,24 @@ impl Consumer {
     #[cfg(any(test, feature = "tokio"))]
     #[inline(always)]
     pub(crate) fn find_soon(&mut self) -> Option<Found> {
-        // As in `look_for_news_soon`: a moment for each record at most.
+        // As in `poll_for_news_soon`: a moment for each record at most.
         self.next_after_release().or_else(|| if self.vain_tries == 0 { self.wait_a_moment() } else { None })
     }
 
     #[cfg(any(test, feature = "tokio"))]
     #[inline(never)]
-    fn look_for_news_soon(&mut self) -> bool {
+    fn poll_for_news_soon(&mut self) -> bool {
         // Once for each record at most: a task that waits for several lanes looks at all of them each time. So no
         // announcement stands here, which would have counted as tries in vain.
         let peeks = if self.vain_tries == 0 { self.peek_for_news() } else { None };
-        let Some(peeks) = peeks else { return self.look_for_news() };
+        let Some(peeks) = peeks else { return self.poll_for_news() };
         self.pace.note_found(peeks, self.reader.unread_beyond_next());
         true
     }
 
     /// Whether the next call that receives has something to say: the look that ends [`arm`](Self::arm), without the
     /// announcement, so that nobody rings. `has_event` says that the descriptor is readable: what makes it so is taken.
-    pub(crate) fn look_unarmed(&mut self, has_event: bool) -> bool {
+    pub(crate) fn poll_unarmed(&mut self, has_event: bool) -> bool {
         // In a forked child the next call says so.
         if self.guard.is_child() {
             return true;
@@ -257,15 +269,15 @@ impl Consumer {
         }
     }
 
-    /// One more look if the session is over. Returns what it found, otherwise the error `nothing`.
-    fn last_look(&mut self, nothing: ReceiveError) -> Result<Option<Found>, ReceiveError> {
+    /// One more poll if the session is over. Returns what it found, otherwise the error `nothing`.
+    fn last_poll(&mut self, nothing: ReceiveError) -> Result<Option<Found>, ReceiveError> {
         if self.waiter.fate() == Fate::Alive {
             return Err(nothing);
         }
-        match self.look()? {
-            Look::Found(found) => Ok(Some(found)),
-            Look::Ended(_) => Ok(None),
-            Look::Empty => Err(nothing),
+        match self.poll()? {
+            Polled::Found(found) => Ok(Some(found)),
+            Polled::Ended(_) => Ok(None),
+            Polled::Empty => Err(nothing),
         }
     }
 
@@ -274,10 +286,10 @@ impl Consumer {
     pub(super) fn wait(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
         loop {
             let mut spins = mem::take(&mut self.spins);
-            let found = spins.spin_until(self.spin, deadline, |looks| self.look_in_spin(looks));
+            let found = spins.spin_until(self.spin, deadline, |looks| self.poll_in_spin(looks));
             self.spins = spins;
             match found {
-                Some(Ok(Look::Found(found))) => return Ok(Some(found)),
+                Some(Ok(Polled::Found(found))) => return Ok(Some(found)),
                 Some(Ok(_)) => return Ok(None),
                 Some(Err(error)) => return Err(error),
                 None => {}
@@ -286,45 +298,45 @@ impl Consumer {
             let settle_in = self.settle_inbox();
             if deadline.has_passed() {
                 self.waiter.harvest(&self.reader);
-                return self.last_look(ReceiveError::TimedOut);
+                return self.last_poll(ReceiveError::TimedOut);
             }
             let wake_at = settle_in.map_or(deadline, |time| deadline.or_after(time));
             self.waiter.sleep(&mut self.reader, wake_at).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
         }
     }
 
-    /// One look of a spinning wait; `None` if it found nothing, and the wait goes on.
-    fn look_in_spin(&mut self, looks: u32) -> Option<Result<Look, ReceiveError>> {
+    /// One poll of a spinning wait, or a peek; `None` if it found nothing, and the wait goes on.
+    fn poll_in_spin(&mut self, looks: u32) -> Option<Result<Polled, ReceiveError>> {
         if looks % LOOKS_PER_SESSION == LOOKS_PER_SESSION - 1 {
             self.look_at_session_if_due();
         }
         if !looks.is_multiple_of(LOOKS_PER_STATE) && !self.reader.has_news() {
             return None;
         }
-        match self.look() {
-            Ok(Look::Empty) => self.waiter.is_interrupted().then_some(Err(ReceiveError::Interrupted)),
-            look => Some(look),
+        match self.poll() {
+            Ok(Polled::Empty) => self.waiter.is_interrupted().then_some(Err(ReceiveError::Interrupted)),
+            polled => Some(polled),
         }
     }
 
     /// Whether there is a record, or the end: one load of `published`, and of the lane's state if nothing is there.
     #[inline(never)]
-    pub(super) fn look(&mut self) -> Result<Look, ReceiveError> {
+    pub(super) fn poll(&mut self) -> Result<Polled, ReceiveError> {
         if self.guard.is_child() {
             return Err(ReceiveError::Forked);
         }
         match self.reader.poll_to_end(|| self.waiter.fate() != Fate::Alive)? {
-            Look::Found(found) => {
+            Polled::Found(found) => {
                 self.waiter.disarm(&self.reader);
                 if found.fds != 0 {
                     self.reader.release().seat().inbox().iter().for_each(|inbox| inbox.pass(found.position));
                 }
-                Ok(Look::Found(found))
+                Ok(Polled::Found(found))
             }
-            Look::Ended(state) => self.end(state),
-            Look::Empty => {
+            Polled::Ended(state) => self.end(state),
+            Polled::Empty => {
                 self.settle_inbox_if_due();
-                Ok(Look::Empty)
+                Ok(Polled::Empty)
             }
         }
     }
@@ -345,10 +357,10 @@ impl Consumer {
 
     /// Everything has been read and no more will come. Returns which end this is.
     #[cold]
-    fn end(&mut self, state: LaneState) -> Result<Look, ReceiveError> {
+    fn end(&mut self, state: LaneState) -> Result<Polled, ReceiveError> {
         crash::point!("consumer-end-seen");
         match (state, self.waiter.fate()) {
-            (LaneState::Finished, _) => Ok(Look::Ended(state)),
+            (LaneState::Finished, _) => Ok(Polled::Ended(state)),
             (LaneState::Abandoned, _) => Err(ReceiveError::Abandoned),
             (LaneState::Open, Fate::Closed) => Err(ReceiveError::Closed),
             (LaneState::Open, Fate::Evicted) => Err(self.reader.evicted_at(self.position()).into()),

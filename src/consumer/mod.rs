@@ -627,7 +627,7 @@ impl Consumer {
     /// ```
     #[inline]
     pub fn has_news(&mut self) -> bool {
-        self.reader.unread() != 0 || self.look_for_news()
+        self.reader.unread() != 0 || self.poll_for_news()
     }
 
     /// Prepares a wait in the caller's event loop: poll(2), epoll(7), or anything that watches descriptors.

@@ -1,12 +1,12 @@
 //! A record that outlives its consumer's next call, and the consumer.
 //!
 //! The invariant: the bytes of an [`OwnedRecord`] stay as they are until it is dropped. In place it holds them: the
-//! ring stays mapped, and the seat does not release them. Copied out, it owns them.
+//! ring stays mapped, and the seat does not release them. TapCopy out, it owns them.
 //!
 //! In a forked child the bytes are refused, and a drop takes no lock: the parent may have held it when it forked.
 
 use super::inbox::Inbox;
-use super::record::Origin;
+use super::record::RecordOrigin;
 use super::{Record, TakeFdsError};
 use crate::crash;
 use crate::info::MonotonicTime;
@@ -184,7 +184,7 @@ pub struct OwnedRecord {
 
 // Few words: a record is moved some times before it is where it stays.
 enum Bytes {
-    Copied(KeptCopy),
+    TapCopy(KeptCopy),
     Held(Held),
 }
 
@@ -241,14 +241,14 @@ impl OwnedRecord {
     pub(super) fn new(record: &Record<'_>) -> Self {
         let (tag, position, payload) = (record.tag(), record.position(), &record[..]);
         let (in_place, align) = match record.origin() {
-            Origin::Consumer(release) => {
+            RecordOrigin::Consumer(release) => {
                 (release.seat().trust.as_ref().map(|trust| (release, trust)), release.lane().geometry().payload_align())
             }
-            Origin::Tap(copied) => (None, copied.payload_align),
+            RecordOrigin::Tap(copied) => (None, copied.payload_align),
         };
         let Some((release, trust)) = in_place else {
             let copy = KeptCopy::new(payload, align, record.published_at());
-            return Self { bytes: Bytes::Copied(copy), tag, position };
+            return Self { bytes: Bytes::TapCopy(copy), tag, position };
         };
         assert!(
             !release.seat().guard.is_child(),
@@ -317,7 +317,7 @@ impl OwnedRecord {
     /// ```
     pub fn published_at(&self) -> Option<MonotonicTime> {
         match &self.bytes {
-            Bytes::Copied(copy) => copy.is_stamped.then(|| MonotonicTime::from_nanos(copy.time_ns)),
+            Bytes::TapCopy(copy) => copy.is_stamped.then(|| MonotonicTime::from_nanos(copy.time_ns)),
             Bytes::Held(held) => time_of(held.hold.lane(), held.hold.seat(), self.position),
         }
     }
@@ -359,7 +359,7 @@ impl Deref for OwnedRecord {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Copied(copy) => copy.payload(),
+            Bytes::TapCopy(copy) => copy.payload(),
             Bytes::Held(held) => {
                 assert!(!held.is_forked(), "a record that is held in the ring is not there in a forked child");
                 let lane = held.hold.lane();

@@ -51,12 +51,12 @@ pub(super) const LINE_BYTES: u64 = 64;
 
 /// The number of looks before something is tried.
 #[derive(Debug)]
-struct Patience {
+struct Threshold {
     needed: u32,
     range: RangeInclusive<u32>,
 }
 
-impl Patience {
+impl Threshold {
     fn new(range: RangeInclusive<u32>) -> Self {
         Self { needed: *range.start(), range }
     }
@@ -99,8 +99,8 @@ impl Mode {
 #[derive(Debug)]
 pub(super) struct Pace {
     mode: Mode,
-    prompt: Patience,
-    single: Patience,
+    prompt: Threshold,
+    single: Threshold,
     /// Looks in a row that brought one record each, soon after the one before.
     answers: u32,
     /// The time of the last look that was put off.
@@ -112,7 +112,7 @@ pub(super) struct Pace {
 impl Pace {
     /// The pace of a consumer that has seen nothing yet of a ring of `capacity` bytes.
     pub(super) fn new(capacity: u64) -> Self {
-        let (prompt, single) = (Patience::new(PROMPT_LOOKS), Patience::new(SINGLE_LOOKS));
+        let (prompt, single) = (Threshold::new(PROMPT_LOOKS), Threshold::new(SINGLE_LOOKS));
         let lines_enough = LINES_ENOUGH.min(capacity / LINE_BYTES / RING_PART_ENOUGH);
         Self { mode: Mode::WATCH, prompt, single, answers: 0, last_look: None, lines_enough }
     }

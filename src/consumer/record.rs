@@ -37,21 +37,21 @@ pub struct Record<'a> {
     /// How many descriptors go with it.
     fds: u8,
     position: u64,
-    origin: Origin<'a>,
+    origin: RecordOrigin<'a>,
 }
 
 /// Whose record it is.
 #[derive(Clone, Copy)]
-pub(super) enum Origin<'a> {
+pub(super) enum RecordOrigin<'a> {
     /// A consumer's, with what holds it if it is to be kept.
     Consumer(&'a LaneRelease),
     /// A tap's, which is a copy.
-    Tap(&'a Copied),
+    Tap(&'a TapCopy),
 }
 
 /// What a tap knows of the record that it has copied.
 #[derive(Debug)]
-pub(super) struct Copied {
+pub(super) struct TapCopy {
     /// The time of its commit, on a lane whose records have times.
     pub(super) time: Option<MonotonicTime>,
     /// The alignment of the lane's payloads, in bytes.
@@ -61,13 +61,19 @@ pub(super) struct Copied {
 impl<'a> Record<'a> {
     #[inline(always)]
     pub(super) fn new(found: Found, payload: &'a [u8], release: &'a LaneRelease) -> Self {
-        Self { payload, tag: found.tag, fds: found.fds, position: found.position, origin: Origin::Consumer(release) }
+        Self {
+            payload,
+            tag: found.tag,
+            fds: found.fds,
+            position: found.position,
+            origin: RecordOrigin::Consumer(release),
+        }
     }
 
     /// A record that was copied out with its time, and that nobody waits for.
     #[inline]
-    pub(super) fn copied(found: Found, payload: &'a [u8], copied: &'a Copied) -> Self {
-        Self { payload, tag: found.tag, fds: found.fds, position: found.position, origin: Origin::Tap(copied) }
+    pub(super) fn copied(found: Found, payload: &'a [u8], copied: &'a TapCopy) -> Self {
+        Self { payload, tag: found.tag, fds: found.fds, position: found.position, origin: RecordOrigin::Tap(copied) }
     }
 
     /// The payload, for as long as the consumer is left alone.
@@ -88,7 +94,7 @@ impl<'a> Record<'a> {
     }
 
     #[inline]
-    pub(super) fn origin(&self) -> Origin<'a> {
+    pub(super) fn origin(&self) -> RecordOrigin<'a> {
         self.origin
     }
 }
@@ -160,8 +166,8 @@ impl Record<'_> {
     #[inline]
     pub fn published_at(&self) -> Option<MonotonicTime> {
         match self.origin {
-            Origin::Consumer(release) => owned::time_of(release.lane(), release.seat(), self.position),
-            Origin::Tap(copied) => copied.time,
+            RecordOrigin::Consumer(release) => owned::time_of(release.lane(), release.seat(), self.position),
+            RecordOrigin::Tap(copied) => copied.time,
         }
     }
 

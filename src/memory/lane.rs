@@ -26,7 +26,7 @@ pub(crate) struct LaneMap {
     is_stamped: bool,
     record_fds_max: u8,
     /// Where `data` lies.
-    ring: Place,
+    ring: RingBounds,
 }
 
 impl LaneMap {
@@ -37,7 +37,7 @@ impl LaneMap {
     /// If the data region is not as long as the ring: the caller has checked that.
     pub(crate) fn new(control: ControlMap, data: Mapping, geometry: Geometry) -> Self {
         assert!(data.len() as u64 == geometry.capacity(), "a data region that is not the ring");
-        let ring = Place::of(&data);
+        let ring = RingBounds::of(&data);
         Self { data, control, geometry, is_stamped: false, record_fds_max: 0, ring }
     }
 
@@ -144,7 +144,7 @@ impl RingWords for LaneMap {
 pub(crate) struct WritableLane {
     lane: Arc<LaneMap>,
     /// Where the lane's ring lies, a step nearer.
-    ring: Place,
+    ring: RingBounds,
 }
 
 impl WritableLane {
@@ -312,7 +312,7 @@ impl InPlace {
 
 /// Where a ring lies.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RingBounds {
     first: NonNull<u8>,
     /// The bits of a position that are its offset in the ring.
     offset_mask: u64,
@@ -321,12 +321,12 @@ struct Place {
 }
 
 // SAFETY: an address and two numbers; what may be done there is said where it is lent as `RingBytes`.
-unsafe impl Send for Place {}
+unsafe impl Send for RingBounds {}
 // SAFETY: as for `Send`.
-unsafe impl Sync for Place {}
+unsafe impl Sync for RingBounds {}
 
-impl Place {
-    /// The place of a whole mapping, which is as long as a ring.
+impl RingBounds {
+    /// The bounds of a whole mapping, which is as long as a ring.
     ///
     /// # Panics
     ///
@@ -341,10 +341,10 @@ impl Place {
     ///
     /// # Safety
     ///
-    /// The mapping that the place is of stays mapped for `'a`.
+    /// The mapping whose bounds these are stays mapped for `'a`.
     #[inline(always)]
     unsafe fn lend<'a>(self) -> RingBytes<'a> {
-        RingBytes { place: self, mapping: PhantomData }
+        RingBytes { bounds: self, mapping: PhantomData }
     }
 }
 
@@ -352,7 +352,7 @@ impl Place {
 /// it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RingBytes<'a> {
-    place: Place,
+    bounds: RingBounds,
     mapping: PhantomData<&'a Mapping>,
 }
 
@@ -381,9 +381,9 @@ impl<'a> RingBytes<'a> {
     /// The word at `position`, any position. On a read-only mapping it is only loaded.
     #[inline(always)]
     fn word(&self, position: u64) -> &'a AtomicU64 {
-        let offset = (position & self.place.word_mask) as usize;
+        let offset = (position & self.bounds.word_mask) as usize;
         // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
-        let pointer = unsafe { self.place.first.add(offset) };
+        let pointer = unsafe { self.bounds.first.add(offset) };
         // SAFETY: aligned, since mappings begin on a page; mapped for `'a`, as `lend` was promised; atomics allow any
         // other process to change the word meanwhile.
         unsafe { pointer.cast().as_ref() }
@@ -410,10 +410,10 @@ impl<'a> RingBytes<'a> {
     /// If the bytes would cross the end of the ring.
     #[inline(always)]
     fn at(&self, position: u64, len: u64) -> NonNull<u8> {
-        let offset = position & self.place.offset_mask;
-        assert!(len <= self.place.offset_mask + 1 - offset, "bytes that cross the end of the ring");
+        let offset = position & self.bounds.offset_mask;
+        assert!(len <= self.bounds.offset_mask + 1 - offset, "bytes that cross the end of the ring");
         // SAFETY: the offset lies in the ring.
-        unsafe { self.place.first.add(offset as usize) }
+        unsafe { self.bounds.first.add(offset as usize) }
     }
 
     /// The first bytes of `N` places of `len` bytes each, the first at `position`, `distance` bytes from one to the
@@ -425,7 +425,7 @@ impl<'a> RingBytes<'a> {
     #[inline(always)]
     fn places<const N: usize>(&self, position: u64, distance: u32, len: u32) -> [NonNull<u8>; N] {
         let first = self.at(position, (N as u64 - 1) * u64::from(distance) + u64::from(len));
-        // SAFETY: the place lies within the bytes just checked.
+        // SAFETY: that address lies within the bytes just checked.
         std::array::from_fn(|index| unsafe { first.add(index * distance as usize) })
     }
 

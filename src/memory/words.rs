@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// rates, lie in lines of their own.
 #[derive(Debug)]
 #[repr(C, align(128))]
-pub(super) struct Line<T>(pub(super) T);
+pub(super) struct CacheLine<T>(pub(super) T);
 
 /// The words of a control region; `layout` has its bit ruler.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ pub(super) struct Line<T>(pub(super) T);
 pub(super) struct ControlWords {
     pub(super) header: [AtomicU64; CONTROL_HEADER_WORDS],
     reserved: [AtomicU64; PUBLISHED_OFFSET / 8 - CONTROL_HEADER_WORDS],
-    pub(super) publication: Line<PublicationWords>,
-    pub(super) intent: Line<AtomicU64>,
-    pub(super) space_wait: Line<AtomicU32>,
-    pub(super) state: Line<AtomicU32>,
-    pub(super) evictions: Line<AtomicU32>,
-    counters: Line<LaneCounterWords>,
+    pub(super) publication: CacheLine<PublicationWords>,
+    pub(super) intent: CacheLine<AtomicU64>,
+    pub(super) space_wait: CacheLine<AtomicU32>,
+    pub(super) state: CacheLine<AtomicU32>,
+    pub(super) evictions: CacheLine<AtomicU32>,
+    counters: CacheLine<LaneCounterWords>,
 }
 
 /// What a producer stores when it publishes.
@@ -116,10 +116,10 @@ impl ControlMap {
 #[derive(Debug)]
 #[repr(C)]
 struct Stripe {
-    release: Line<ReleaseWords>,
-    wait_epoch: Line<AtomicU32>,
-    counters: Line<SeatCounterWords>,
-    lane_id: Line<[AtomicU64; 2]>,
+    release: CacheLine<ReleaseWords>,
+    wait_epoch: CacheLine<AtomicU32>,
+    counters: CacheLine<SeatCounterWords>,
+    lane_id: CacheLine<[AtomicU64; 2]>,
 }
 
 #[derive(Debug)]

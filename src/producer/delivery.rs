@@ -104,7 +104,7 @@ impl Producer {
         }
         let attached = filled.iter().filter(|filled| filled.fds != 0);
         let records = attached.map(|filled| AttachedRecord { position: filled.claim.begin(), count: filled.fds });
-        let mut delivery = Delivery {
+        let mut delivery = FdDelivery {
             lane,
             after: watch.after().map(|after| (after, watch.evicts())),
             interrupter,
@@ -138,7 +138,7 @@ impl Producer {
 }
 
 /// The descriptors of records that are published together, on their way to those who asked for them.
-struct Delivery<'a> {
+struct FdDelivery<'a> {
     lane: &'a Lane,
     /// How long a consumer may leave descriptors untaken, and whether it is cut off then.
     after: Option<(Duration, bool)>,
@@ -162,7 +162,7 @@ struct Delivery<'a> {
 
 type SeatArc = Arc<Seat<SeatHandle>>;
 
-impl Delivery<'_> {
+impl FdDelivery<'_> {
     /// Sends them to each of these seats that has not got them, once all of those have room. `false` if seats may have
     /// changed meanwhile.
     fn serve(&mut self, seats: &[SeatArc]) -> Result<bool, SendError> {

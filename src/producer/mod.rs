@@ -46,7 +46,7 @@ use crate::stores::StoreChooser;
 use crate::trace::event;
 use arming::Arming;
 use delivery::Outbox;
-use slow::Watch;
+use slow::SlowWatch;
 use stats::Blocked;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,7 +100,7 @@ pub struct Producer {
     /// Also closed if a record is more than header and payload.
     shortcut: Shortcut,
     no_consumer: NoConsumer,
-    watch: Watch,
+    watch: SlowWatch,
     interrupter: Option<Interrupter>,
     /// What the last call needed that found no room.
     wanted: Wanted,
@@ -109,12 +109,12 @@ pub struct Producer {
     outbox: Outbox,
     blocked: Blocked,
     stores: StoreChooser,
-    ending: Ending,
+    ending: LaneEnd,
 }
 
 /// How the lane ends, once its producer is dropped.
 #[derive(Clone, Copy, Debug)]
-enum Ending {
+enum LaneEnd {
     Finish,
     /// As one that lacks what was still to come.
     Abandon,
@@ -150,7 +150,7 @@ impl Producer {
         let spin = options.spin_duration();
         let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
         let (no_consumer, slow_consumer) = options.policies();
-        let (spins, watch) = (Spins::default(), Watch::new(slow_consumer, lane.info.capacity));
+        let (spins, watch) = (Spins::default(), SlowWatch::new(slow_consumer, lane.info.capacity));
         let stores = StoreChooser::new(options.stores_given(), lane.info.capacity);
         let interrupter = options.interrupter_given();
         let arming = match &lane.changed {
@@ -172,7 +172,7 @@ impl Producer {
             outbox: Outbox::default(),
             blocked: Blocked::default(),
             stores,
-            ending: Ending::Finish,
+            ending: LaneEnd::Finish,
         })
     }
 
@@ -697,7 +697,7 @@ impl Producer {
     /// # }
     /// ```
     pub fn abandon(mut self) {
-        self.ending = Ending::Abandon;
+        self.ending = LaneEnd::Abandon;
     }
 
     /// The facts of the lane: name, capacity, alignments, the longest payload.
@@ -843,10 +843,10 @@ impl Producer {
 
     /// Ends the lane, once.
     fn end(&mut self) {
-        let abandons = match std::mem::replace(&mut self.ending, Ending::Done) {
-            Ending::Finish => std::thread::panicking(),
-            Ending::Abandon => true,
-            Ending::Done => return,
+        let abandons = match std::mem::replace(&mut self.ending, LaneEnd::Done) {
+            LaneEnd::Finish => std::thread::panicking(),
+            LaneEnd::Abandon => true,
+            LaneEnd::Done => return,
         };
         let state = if abandons { LaneState::Abandoned } else { LaneState::Finished };
         crash::point!("producer-before-end");

@@ -13,7 +13,7 @@ const STEPS_PER_RING: u64 = 8;
 
 /// Where a consumer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct Stand {
     pub(super) seat_id: u64,
     /// Up to where it has released.
     pub(super) position: u64,
@@ -23,7 +23,7 @@ pub(super) struct Standing {
 #[derive(Clone, Copy, Debug)]
 struct Suspect {
     /// Where it stood then.
-    stood: Standing,
+    stood: Stand,
     since: Instant,
     /// Whether it holds the ring back now.
     is_laggard: bool,
@@ -31,13 +31,13 @@ struct Suspect {
 
 /// Those who have been found to hold the ring back, and since when.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SlowWatch {
     policy: SlowConsumer,
     capacity: u64,
     suspects: Vec<Suspect>,
 }
 
-impl Watch {
+impl SlowWatch {
     pub(super) fn new(policy: SlowConsumer, capacity: u64) -> Self {
         Self { policy, capacity, suspects: Vec::new() }
     }
@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// At `now` the ring is too full for a record that would end at `end`, and these are the consumers.
-    pub(super) fn note(&mut self, consumers: &[Standing], end: u64, now: Instant) {
+    pub(super) fn note(&mut self, consumers: &[Stand], end: u64, now: Instant) {
         let step = self.capacity / STEPS_PER_RING;
         let suspects = consumers.iter().filter_map(|stands| {
             let is_laggard = stands.position.saturating_add(self.capacity) < end;
@@ -100,12 +100,12 @@ mod tests {
     const STEP: u64 = CAPACITY / 8;
     const AFTER: Duration = Duration::from_millis(100);
 
-    fn watch() -> Watch {
-        Watch::new(SlowConsumer::Fail { after: AFTER }, CAPACITY)
+    fn watch() -> SlowWatch {
+        SlowWatch::new(SlowConsumer::Fail { after: AFTER }, CAPACITY)
     }
 
-    fn at(seat_id: u64, position: u64) -> Standing {
-        Standing { seat_id, position }
+    fn at(seat_id: u64, position: u64) -> Stand {
+        Stand { seat_id, position }
     }
 
     /// Where a record ends for which a consumer that stands below 1 KiB leaves no room.
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn one_that_waits_for_ever_or_longer_than_the_clock_counts_is_never_overdue() {
         for policy in [SlowConsumer::Wait, SlowConsumer::Evict { after: Duration::MAX }] {
-            let (mut watch, now) = (Watch::new(policy, CAPACITY), Instant::now());
+            let (mut watch, now) = (SlowWatch::new(policy, CAPACITY), Instant::now());
             watch.note(&[at(1, 0)], END, now);
             let later = now + Duration::from_secs(1 << 30);
             assert_eq!((watch.overdue(later), watch.next_overdue(now)), (vec![], None));

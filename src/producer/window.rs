@@ -55,12 +55,12 @@ use std::time::{Duration, Instant};
 #[must_use = "a window that is not committed is discarded"]
 pub struct Window<'a> {
     producer: &'a mut Producer,
-    plans: Vec<Plan>,
+    plans: Vec<SlotPlan>,
 }
 
 /// What is to become of a slot.
 #[derive(Debug)]
-struct Plan {
+struct SlotPlan {
     /// As it was reserved.
     claim: Claim,
     /// How many bytes are left of it.
@@ -90,7 +90,7 @@ struct Plan {
 /// ```
 pub struct Slot<'w> {
     bytes: &'w mut [u8],
-    plan: &'w mut Plan,
+    plan: &'w mut SlotPlan,
 }
 
 impl Producer {
@@ -232,8 +232,8 @@ impl Producer {
             return Err(SendError::WindowTooLong { bytes, max_bytes });
         }
         let claims = room.place_each(lens.iter().map(|len| *len as u64));
-        let plan = |claim: Claim| Plan { claim, len: claim.len(), tag: 0, is_discarded: false };
-        let plans: Vec<Plan> = claims.map(plan).collect();
+        let plan = |claim: Claim| SlotPlan { claim, len: claim.len(), tag: 0, is_discarded: false };
+        let plans: Vec<SlotPlan> = claims.map(plan).collect();
         if let (Some(first), Some(last)) = (plans.first(), plans.last())
             && !self.publisher.writer.covers(last.claim.end())
         {
@@ -324,7 +324,7 @@ impl Window<'_> {
         let writer = &mut producer.publisher.writer;
         // Whether a slot before is shorter than it was reserved: then those after it lie too far up.
         let (mut is_apart, mut is_empty) = (false, true);
-        for Plan { claim: reserved, len, tag, is_discarded } in plans {
+        for SlotPlan { claim: reserved, len, tag, is_discarded } in plans {
             if is_discarded {
                 is_apart = true;
                 continue;

@@ -20,9 +20,9 @@ use crate::layout::LaneState;
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
 
-/// What a look at a lane brought.
+/// What a poll up to the end brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum Polled {
     Found(Found),
     /// Nothing is there. Everything that was read has been released.
     Empty,
@@ -138,25 +138,25 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     /// The next record, or whether any can come. If there is none, everything that was read is released first, so that
     /// nobody waits for a consumer that has nothing to do.
     #[inline]
-    pub(crate) fn poll_to_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Look, Stop> {
+    pub(crate) fn poll_to_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Polled, Stop> {
         match self.poll()? {
-            Some(found) => Ok(Look::Found(found)),
-            None => self.look_for_end(session_is_over),
+            Some(found) => Ok(Polled::Found(found)),
+            None => self.poll_end(session_is_over),
         }
     }
 
     /// Nothing new is published: whether that is the end.
-    pub(crate) fn look_for_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Look, Stop> {
+    pub(crate) fn poll_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Polled, Stop> {
         self.release_all();
         // In this order: the end of the session may have been noted by another thread, which reads another of its
         // lanes, and the state that was stored before that end is the one that counts.
         let is_over = session_is_over();
         let state = self.state()?;
         if state == LaneState::Open && !is_over {
-            return Ok(Look::Empty);
+            return Ok(Polled::Empty);
         }
         // The end was seen, and fenced: only now is it certain that nothing was published before it.
-        Ok(self.poll()?.map_or(Look::Ended(state), Look::Found))
+        Ok(self.poll()?.map_or(Polled::Ended(state), Polled::Found))
     }
 
     /// Loads `published`; whether there is something new in view.

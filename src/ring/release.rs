@@ -46,7 +46,7 @@
 //!   with its next call, as for any record. It never answers *empty* with a slot occupied: it releases before that.
 //! - The drop of the consumer is a release. After it slots are empty for good, and the last end in the books leaves.
 //!
-//! Slots and books belong to one process. In a forked child nothing begins or ends. A process that dies has released
+//! HoldSlots and books belong to one process. In a forked child nothing begins or ends. A process that dies has released
 //! no more than its words say. A reader that reads in place is not evicted, and a producer laps nothing that a seat has
 //! not released. A reader that copies may be evicted, but its holds protect no bytes: they say what a worker has in
 //! hand.
@@ -90,13 +90,13 @@ pub(crate) struct Holds<L, S> {
     // The lane goes before the seat.
     lane: Arc<L>,
     seat: S,
-    slots: Slots,
+    slots: HoldSlots,
     books: Mutex<Books>,
 }
 
 /// The holds that have begun since the last release, as far as their slots were free.
 #[derive(Debug)]
-struct Slots([AtomicU64; HOLD_SLOTS]);
+struct HoldSlots([AtomicU64; HOLD_SLOTS]);
 
 /// What is held besides, and what was stored last; out of date while nothing is held.
 #[derive(Debug, Default)]
@@ -124,7 +124,7 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     /// For a reader of `lane` that begins at `start`.
     pub(super) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
         let step = lane.geometry().capacity() / RELEASES_PER_RING;
-        let holds = Arc::new(Holds { lane, seat, slots: Slots::new(), books: Mutex::new(Books::default()) });
+        let holds = Arc::new(Holds { lane, seat, slots: HoldSlots::new(), books: Mutex::new(Books::default()) });
         let due_at = start.saturating_add(step);
         let (is_locked, next_slot) = (AtomicBool::new(false), AtomicU8::new(0));
         Self { holds, is_locked, next_slot, released: start, due_at, step, is_unconfirmed: false }
@@ -298,7 +298,7 @@ impl<L: LaneWords, S: SeatWriter> Hold<L, S> {
     }
 }
 
-impl Slots {
+impl HoldSlots {
     fn new() -> Self {
         Self(std::array::from_fn(|_| AtomicU64::new(FREE)))
     }

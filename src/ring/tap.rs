@@ -45,9 +45,9 @@ pub(crate) enum Wish {
     Newest,
 }
 
-/// What a look at a lane brought.
+/// What a poll up to the end brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TapLook {
+pub(crate) enum TapPolled {
     Found(Found),
     Empty,
     /// Nothing comes any more: the lane has ended, or, if its state is still open, the session has.
@@ -108,9 +108,13 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
     }
 
     /// The record that is asked for, if it is published, or whether any can come.
-    pub(crate) fn look(&mut self, wish: Wish, session_is_over: impl FnOnce() -> bool) -> Result<TapLook, Miss> {
+    pub(crate) fn poll_to_end(
+        &mut self,
+        wish: Wish,
+        session_is_over: impl FnOnce() -> bool,
+    ) -> Result<TapPolled, Miss> {
         if let Some(found) = self.poll(wish)? {
-            return Ok(TapLook::Found(found));
+            return Ok(TapPolled::Found(found));
         }
         self.tell();
         // In this order: the end of the session may have been noted by another thread, which reads another of its
@@ -118,10 +122,10 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
         let is_over = session_is_over();
         let state = self.state().map_err(Miss::Corrupt)?;
         if state == LaneState::Open && !is_over {
-            return Ok(TapLook::Empty);
+            return Ok(TapPolled::Empty);
         }
         // The end was seen, and fenced: only now is it certain that nothing was published before it.
-        Ok(self.poll(wish)?.map_or(TapLook::Ended(state), TapLook::Found))
+        Ok(self.poll(wish)?.map_or(TapPolled::Ended(state), TapPolled::Found))
     }
 
     /// The record that is asked for, if it is published. Its bytes, and its header, may be those of a later record:

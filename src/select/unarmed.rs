@@ -33,7 +33,7 @@ pub(crate) trait Unarmed: Selectable {
 
     /// The same by a closer look, which misses nothing. `has_event` says that its descriptor is readable: what makes it
     /// so is taken.
-    fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError>;
+    fn poll(&mut self, has_event: bool) -> Result<Sight, ReceiveError>;
 }
 
 impl<E: Selectable> Selector<E> {
@@ -59,7 +59,7 @@ impl<E: Selectable> Selector<E> {
     /// # Errors
     ///
     /// Those of [`try_wait`](Selector::try_wait); nothing need be armed if there is none.
-    pub(crate) fn look(&mut self, vain_looks_max: Option<u32>) -> Result<Key, ReceiveError>
+    pub(crate) fn poll(&mut self, vain_looks_max: Option<u32>) -> Result<Key, ReceiveError>
     where
         E: Unarmed,
     {
@@ -72,7 +72,7 @@ impl<E: Selectable> Selector<E> {
             let Some(slot) = slots[*index].as_mut().filter(|_| found.is_none()) else { return true };
             let has_event = std::mem::take(&mut slot.has_event);
             let sight = match &mut slot.source {
-                Source::Endpoint(endpoint) => endpoint.look(has_event),
+                Source::Endpoint(endpoint) => endpoint.poll(has_event),
                 foreign => foreign.has_news().map(Sight::of_arming),
             };
             let sight = match (sight, vain_looks_max) {

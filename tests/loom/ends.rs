@@ -8,12 +8,12 @@ use crate::os::events::{Events, Harvest};
 use crate::os::futex::Changes;
 use crate::ring::cursor::Found;
 use crate::ring::publisher::Publisher;
-use crate::ring::reader::{Look, Reader};
+use crate::ring::reader::{Polled, Reader};
 use crate::ring::release::Hold;
 use crate::ring::roster::{Joiner, Roster, Seat as RosterSeat};
 use crate::ring::sleep::{Announcement, Armed, Sleeps, Waits, Wakeups};
 use crate::ring::stop::Stop;
-use crate::ring::tap::{Miss, TapLook, TapReader, Wish};
+use crate::ring::tap::{Miss, TapPolled, TapReader, Wish};
 use crate::ring::writer::{Claim, Filled, Writer};
 use crate::ring::{Copying, LaneWords};
 use crate::sync::Ordering;
@@ -267,10 +267,10 @@ pub(crate) struct Tap {
 impl Tap {
     /// Copies the record that is asked for, and checks it (invariant 7): it is whole, and none before it comes
     /// after it.
-    pub(crate) fn look(&mut self, wish: Wish) -> TapGot {
+    pub(crate) fn poll(&mut self, wish: Wish) -> TapGot {
         let Self { reader, harvest, .. } = self;
-        match reader.look(wish, || harvest.session_is_over()) {
-            Ok(TapLook::Found(found)) => {
+        match reader.poll(wish, || harvest.session_is_over()) {
+            Ok(TapPolled::Found(found)) => {
                 self.announcement.disarm(self.reader.seat());
                 let mut copy = vec![0; found.len.div_ceil(8) as usize];
                 if !self.reader.copy_intact(&*self.lane, found, &mut copy) {
@@ -282,8 +282,8 @@ impl Tap {
                 self.last = value;
                 TapGot::Record(value)
             }
-            Ok(TapLook::Empty) => TapGot::Nothing,
-            Ok(TapLook::Ended(_)) => TapGot::End,
+            Ok(TapPolled::Empty) => TapGot::Nothing,
+            Ok(TapPolled::Ended(_)) => TapGot::End,
             Err(miss) => Self::missed(miss),
         }
     }
@@ -309,7 +309,7 @@ impl Tap {
     /// Waits for a record, a miss, or the end: as `Tap::receive` does without spinning, or as a loop does that arms.
     pub(crate) fn receive(&mut self, wish: Wish) -> TapGot {
         loop {
-            match self.look(wish) {
+            match self.poll(wish) {
                 TapGot::Nothing => {}
                 got => return got,
             }
@@ -389,17 +389,17 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// Reads the next record in place, if there is one, and checks it. If there is none, all that was read is released.
-    pub(crate) fn look(&mut self) -> Got {
+    pub(crate) fn poll(&mut self) -> Got {
         let Self { reader, harvest, .. } = self;
         match reader.poll_to_end(|| harvest.session_is_over()).expect("the producer follows the protocol") {
-            Look::Found(found) => {
+            Polled::Found(found) => {
                 self.announcement.disarm(&self.seat);
                 let value = self.lane.read(&found);
                 self.check(found, value);
                 Got::Record
             }
-            Look::Empty => Got::Nothing,
-            Look::Ended(state) => {
+            Polled::Empty => Got::Nothing,
+            Polled::Ended(state) => {
                 assert!(state == LaneState::Finished || self.harvest.session_is_over());
                 Got::End
             }
@@ -408,7 +408,7 @@ impl Consumer {
 
     /// Reads the next record in place, as `look` does, and holds it.
     pub(crate) fn keep(&mut self) -> Kept {
-        let Ok(Look::Found(found)) = self.reader.poll_to_end(|| false) else { panic!("there is one") };
+        let Ok(Polled::Found(found)) = self.reader.poll_to_end(|| false) else { panic!("there is one") };
         let value = self.lane.read(&found);
         self.check(found, value);
         let end = self.lane.geometry().record_end(found.position, found.len);
@@ -424,7 +424,7 @@ impl Consumer {
 
     /// Copies the next record, as a consumer may that can be evicted.
     pub(crate) fn copy(&mut self) -> Result<Got, Stop> {
-        let Look::Found(found) = self.reader.poll_to_end(|| false)? else { return Ok(Got::Nothing) };
+        let Polled::Found(found) = self.reader.poll_to_end(|| false)? else { return Ok(Got::Nothing) };
         let mut copy = vec![0; found.len.div_ceil(8) as usize];
         if !self.reader.copy_intact(&*self.lane, found, &mut copy) {
             return Err(self.reader.evicted_at(found.from));
@@ -436,7 +436,7 @@ impl Consumer {
     /// Reads the next record, as `look` does, and takes its descriptor, if it has one: that of the last frame of its
     /// number (invariant 23).
     pub(crate) fn look_and_take(&mut self) -> Got {
-        let Look::Found(found) = self.reader.poll_to_end(|| false).expect("the producer follows the protocol") else {
+        let Polled::Found(found) = self.reader.poll_to_end(|| false).expect("the producer follows the protocol") else {
             return Got::Nothing;
         };
         let value = self.lane.read(&found);
@@ -455,7 +455,7 @@ impl Consumer {
     /// Waits for the next record or the end: as `Consumer::receive` does without spinning, or as a loop does that arms.
     pub(crate) fn receive(&mut self) -> Got {
         loop {
-            match self.look() {
+            match self.poll() {
                 Got::Nothing => {}
                 got => return got,
             }
@@ -544,7 +544,7 @@ impl Consumer {
     /// Reads all that is published; how many records it was.
     pub(crate) fn read_rest(&mut self) -> u64 {
         let mut records = 0;
-        while self.look() == Got::Record {
+        while self.poll() == Got::Record {
             records += 1;
         }
         records

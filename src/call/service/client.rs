@@ -193,9 +193,9 @@ impl Unarmed for Endpoint {
         }
     }
 
-    fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
+    fn poll(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
         let Self::Client(client) = self else { return Ok(Sight::of_arming(!self.arm()?)) };
-        let has_news = client.consumer.look_unarmed(has_event);
+        let has_news = client.consumer.poll_unarmed(has_event);
         let has_news = match client.port.standing() {
             Standing::Open => has_news,
             Standing::Paused => client.port.is_gone(),

@@ -136,7 +136,7 @@ impl Service {
         if self.spun >= SPINS_PER_LOOK {
             self.spun = 0;
             // Without arming: the next request would have its caller ring, and this thread sleep until then.
-            match self.selector.take_events().and_then(|()| self.selector.look(None)) {
+            match self.selector.take_events().and_then(|()| self.selector.poll(None)) {
                 Ok(key) => {
                     self.selector.pass_on(key);
                     return Some(key);

@@ -23,7 +23,7 @@ pub(super) struct Frames {
 
 /// A frame that was taken out of the queue, or what is left of it.
 #[derive(Debug)]
-pub(super) struct Arrived {
+pub(super) struct FdFrame {
     pub(super) number: u64,
     /// The records whose descriptors are still here, at least one.
     pub(super) records: Vec<AttachedRecord>,
@@ -41,7 +41,7 @@ pub(super) struct Announced {
     pub(super) position: u64,
 }
 
-impl Arrived {
+impl FdFrame {
     pub(super) fn announced(&self) -> Announced {
         Announced { number: self.number, position: self.records[0].position }
     }
@@ -97,7 +97,7 @@ impl Frames {
 
     /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`. The frame
     /// before it had the number `after`.
-    pub(super) fn take(&self, after: u64, fds_max: usize) -> Result<Arrived, Nothing> {
+    pub(super) fn take(&self, after: u64, fds_max: usize) -> Result<FdFrame, Nothing> {
         if self.severed.is_full() {
             return Err(Nothing::NoRoom);
         }
@@ -114,7 +114,7 @@ impl Frames {
                 return Err(nothing);
             }
         };
-        Ok(Arrived { number, records, fds, is_begun: false })
+        Ok(FdFrame { number, records, fds, is_begun: false })
     }
 
     /// Calls `receive`, once more after a reset, which is reported before what had been sent, and after descriptors did

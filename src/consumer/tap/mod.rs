@@ -17,7 +17,7 @@ pub use stats::TapStats;
 
 use super::pace::Pace;
 use super::payloads::Copies;
-use super::record::Copied;
+use super::record::TapCopy;
 use super::waiter::Waiter;
 use super::{Attachment, Record, SESSION_INTERVAL};
 use crate::crash;
@@ -35,7 +35,7 @@ use crate::os::spin::{Spins, has_one_processor};
 use crate::ring::cursor::Found;
 use crate::ring::sleep::Sleeps;
 use crate::ring::stamp::Stamped;
-use crate::ring::tap::{TapLook, TapReader, Wish};
+use crate::ring::tap::{TapPolled, TapReader, Wish};
 use crate::wire::SeatKind;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::mem;
@@ -104,7 +104,7 @@ pub struct Tap {
     shortcut: Shortcut,
     copies: Copies,
     /// What is known of the last record.
-    copied: Copied,
+    copied: TapCopy,
     pace: Pace,
     spin: Duration,
     spins: Spins,
@@ -130,7 +130,7 @@ impl Tap {
             guard,
             shortcut: guard.shortcut(!terms.is_stamped),
             copies: Copies::new(),
-            copied: Copied { time: None, payload_align: terms.geometry.payload_align() },
+            copied: TapCopy { time: None, payload_align: terms.geometry.payload_align() },
             pace: Pace::new(terms.geometry.capacity()),
             spin,
             spins: Spins::default(),
@@ -524,7 +524,7 @@ impl Tap {
     /// ```
     #[inline]
     pub fn has_news(&mut self) -> bool {
-        self.reader.unread() != 0 || self.look_for_news()
+        self.reader.unread() != 0 || self.poll_for_news()
     }
 
     /// Prepares a wait in the caller's event loop, as [`Consumer::arm`](crate::Consumer::arm) does: try until
@@ -618,7 +618,7 @@ impl Tap {
     /// The next record, copied out.
     #[inline]
     fn copy_next<const STAMPED: bool>(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
-        match self.find(Wish::Next, deadline)? {
+        match self.find_until(Wish::Next, deadline)? {
             Some(found) => self.copy::<STAMPED>(found).map(Some),
             None => Ok(None),
         }
@@ -628,7 +628,7 @@ impl Tap {
     fn copy_newest<const STAMPED: bool>(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
         let mut passed_over = 0;
         for _ in 0..NEWEST_COPIES_MAX {
-            let found = self.find(Wish::Newest, deadline);
+            let found = self.find_until(Wish::Newest, deadline);
             match found.and_then(|found| found.map(|found| self.copy::<STAMPED>(found)).transpose()) {
                 Err(TapError::Lagged { missed_bytes }) => passed_over += missed_bytes,
                 outcome => return outcome,
@@ -653,9 +653,9 @@ impl Tap {
         if is_whole { Ok(found) } else { Err(self.reader.lost(found).into()) }
     }
 
-    /// The record that is asked for, by looking and waiting until `deadline`. `None` at the end.
+    /// The record that is asked for, by polling and waiting until `deadline`. `None` at the end.
     #[inline]
-    fn find(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
+    fn find_until(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
         match wish {
             Wish::Next => match self.reader.next_in_view() {
                 Some(found) => Ok(Some(found)),
@@ -671,10 +671,10 @@ impl Tap {
         let waits = deadline != Deadline::Now;
         loop {
             let mut spins = mem::take(&mut self.spins);
-            let seen = spins.spin_until(self.spin, deadline, |looks| self.look_in_spin(wish, looks, waits));
+            let seen = spins.spin_until(self.spin, deadline, |looks| self.poll_in_spin(wish, looks, waits));
             self.spins = spins;
             match seen {
-                Some(Ok(TapLook::Found(found))) => {
+                Some(Ok(TapPolled::Found(found))) => {
                     if let Some(peeks) = peeks {
                         self.pace.note_found(peeks, self.reader.unread());
                     }
@@ -686,11 +686,11 @@ impl Tap {
             }
             if !waits {
                 self.look_at_session_if_due();
-                return self.last_look(wish, TapError::Empty);
+                return self.last_poll(wish, TapError::Empty);
             }
             if deadline.has_passed() {
                 self.waiter.harvest(&self.reader);
-                return self.last_look(wish, TapError::TimedOut);
+                return self.last_poll(wish, TapError::TimedOut);
             }
             let slept = self.waiter.sleep(&mut self.reader, deadline);
             slept.map_err(|errno| TapError::Wait(errno.raw_os_error()))?;
@@ -717,9 +717,9 @@ impl Tap {
         None
     }
 
-    /// Whether `published` has moved on. Takes back an announcement then, as a look does that finds a record.
+    /// Whether `published` has moved on. Takes back an announcement then, as a poll does that finds a record.
     #[inline(never)]
-    fn look_for_news(&mut self) -> bool {
+    fn poll_for_news(&mut self) -> bool {
         // In a forked child there is no ring to look at, and the next call says so.
         let has_news = self.guard.is_child() || self.peek_for_news(Deadline::Now).is_some() || self.reader.has_news();
         if has_news {
@@ -728,38 +728,38 @@ impl Tap {
         has_news
     }
 
-    /// One look of a spinning wait, or of a call that does not wait; `None` if it found nothing, and the wait goes on.
-    fn look_in_spin(&mut self, wish: Wish, looks: u32, waits: bool) -> Option<Result<TapLook, TapError>> {
+    /// One poll of a spinning wait, or of a call that does not wait; `None` if it found nothing, and the wait goes on.
+    fn poll_in_spin(&mut self, wish: Wish, looks: u32, waits: bool) -> Option<Result<TapPolled, TapError>> {
         if looks % LOOKS_PER_SESSION == LOOKS_PER_SESSION - 1 {
             self.look_at_session_if_due();
         }
-        match self.look(wish) {
-            Ok(TapLook::Empty) => (waits && self.waiter.is_interrupted()).then_some(Err(TapError::Interrupted)),
-            look => Some(look),
+        match self.poll(wish) {
+            Ok(TapPolled::Empty) => (waits && self.waiter.is_interrupted()).then_some(Err(TapError::Interrupted)),
+            polled => Some(polled),
         }
     }
 
-    /// One more look if the session is over. Returns what it found, otherwise the error `nothing`.
-    fn last_look(&mut self, wish: Wish, nothing: TapError) -> Result<Option<Found>, TapError> {
+    /// One more poll if the session is over. Returns what it found, otherwise the error `nothing`.
+    fn last_poll(&mut self, wish: Wish, nothing: TapError) -> Result<Option<Found>, TapError> {
         if self.waiter.fate() == Fate::Alive {
             return Err(nothing);
         }
-        match self.look(wish)? {
-            TapLook::Found(found) => Ok(Some(found)),
-            TapLook::Ended(_) => Ok(None),
-            TapLook::Empty => Err(nothing),
+        match self.poll(wish)? {
+            TapPolled::Found(found) => Ok(Some(found)),
+            TapPolled::Ended(_) => Ok(None),
+            TapPolled::Empty => Err(nothing),
         }
     }
 
     /// Whether there is a record, or the end.
-    fn look(&mut self, wish: Wish) -> Result<TapLook, TapError> {
-        match self.reader.look(wish, || self.waiter.fate() != Fate::Alive)? {
-            TapLook::Found(found) => {
+    fn poll(&mut self, wish: Wish) -> Result<TapPolled, TapError> {
+        match self.reader.poll_to_end(wish, || self.waiter.fate() != Fate::Alive)? {
+            TapPolled::Found(found) => {
                 self.waiter.disarm(&self.reader);
-                Ok(TapLook::Found(found))
+                Ok(TapPolled::Found(found))
             }
-            TapLook::Ended(state) => match (state, self.waiter.fate()) {
-                (LaneState::Finished, _) => Ok(TapLook::Ended(state)),
+            TapPolled::Ended(state) => match (state, self.waiter.fate()) {
+                (LaneState::Finished, _) => Ok(TapPolled::Ended(state)),
                 (LaneState::Abandoned, _) => Err(TapError::Abandoned),
                 // A tap gates nothing, so the end of its seat makes no difference.
                 (LaneState::Open, Fate::Closed | Fate::Evicted) => Err(TapError::Closed),
@@ -767,7 +767,7 @@ impl Tap {
                 (LaneState::Open, Fate::Broken) => Err(TapError::broken(self.waiter.link().last_words())),
                 (LaneState::Open, _) => Err(TapError::PeerDead),
             },
-            TapLook::Empty => Ok(TapLook::Empty),
+            TapPolled::Empty => Ok(TapPolled::Empty),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::lane::LaneOptions;
 use crate::layout::RecordHeader;
 use crate::producer::Producer;
 use crate::ring::cursor::Found;
-use crate::ring::reader::Look;
+use crate::ring::reader::Polled;
 use crate::session::server::Server;
 use crate::terms::Start;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ fn a_copy_that_was_overwritten_meanwhile_is_never_handed_out() {
         let mut producer = Producer::create_at(&LaneOptions::new("overwritten").capacity(4096), 0).unwrap();
         let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
         producer.send(&[1; 56]).unwrap();
-        let Ok(Look::Found(found)) = consumer.look() else { panic!("it is there") };
+        let Ok(Polled::Found(found)) = consumer.poll() else { panic!("it is there") };
         let lane = Arc::clone(producer.owned_lane());
         let seat_id = gate_of(&mut producer);
         lane.roster.evict(&*lane.map, seat_id);

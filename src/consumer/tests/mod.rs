@@ -24,7 +24,7 @@ use crate::os::notice::Notice;
 use crate::os::peer::Peer;
 use crate::producer::Producer;
 use crate::region::{HugePages, Region, RegionOptions};
-use crate::ring::reader::Look;
+use crate::ring::reader::Polled;
 use crate::ring::roster::Joiner;
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::{Acquire, Relaxed};
@@ -136,13 +136,13 @@ pub(super) struct Attached {
 fn what_was_published_before_the_end_comes_before_the_end() {
     let mut producer = Producer::create_at(&LaneOptions::new("end").capacity(4096), 0).unwrap();
     let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
-    assert!(matches!(consumer.reader.look_for_end(|| false), Ok(Look::Empty)));
+    assert!(matches!(consumer.reader.poll_end(|| false), Ok(Polled::Empty)));
     producer.send(b"last").unwrap();
     producer.finish();
     // As if both had happened since the consumer looked at `published`.
-    let Ok(Look::Found(found)) = consumer.reader.look_for_end(|| false) else { panic!("the record comes first") };
+    let Ok(Polled::Found(found)) = consumer.reader.poll_end(|| false) else { panic!("the record comes first") };
     assert_eq!(consumer.record(found).unwrap()[..], *b"last");
-    assert!(matches!(consumer.reader.look_for_end(|| false), Ok(Look::Ended(LaneState::Finished))));
+    assert!(matches!(consumer.reader.poll_end(|| false), Ok(Polled::Ended(LaneState::Finished))));
 }
 
 #[test]

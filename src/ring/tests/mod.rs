@@ -11,7 +11,7 @@ mod tap;
 use crate::fuzzing::plain::{PlainLane, PlainSeat, PlainWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::ring::cursor::{Cursor, Found};
-use crate::ring::reader::{Look, Reader};
+use crate::ring::reader::{Polled, Reader};
 use crate::ring::stop::{Corruption, Stop};
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{Copying, LaneCounters, LaneWords, RingWords, SeatCounters, SeatWords};
@@ -407,11 +407,11 @@ fn nothing_is_read_of_a_lane_once_it_is_corrupt() {
 #[test]
 fn a_lane_that_finishes_before_its_session_ends_has_finished() {
     let (lane, mut reader) = reader_at(0, 0);
-    let look = reader.look_for_end(|| {
+    let look = reader.poll_end(|| {
         lane.state().store(LaneState::Finished as u32, Relaxed);
         true
     });
-    assert_eq!(look, Ok(Look::Ended(LaneState::Finished)));
+    assert_eq!(look, Ok(Polled::Ended(LaneState::Finished)));
 }
 
 /// Header words, most of them such that some check lets them pass.

@@ -95,7 +95,7 @@ fn a_loop_that_is_woken_for_nothing_is_rung_for_all_the_same() {
         });
         // It looks and arms again though nothing has happened, as far as it knows.
         consumer.arm_and_cancel();
-        consumer.look();
+        consumer.poll();
         consumer.arm_and_cancel();
         while consumer.last() < 2 {
             assert_eq!(consumer.receive(), Got::Record);

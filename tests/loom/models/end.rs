@@ -17,13 +17,13 @@ fn the_end_comes_after_the_last_record() {
             producer.finish();
         });
         for _ in 0..3 {
-            if consumer.look() == Got::End {
+            if consumer.poll() == Got::End {
                 assert_eq!(consumer.last(), 2, "records after the end");
             }
         }
         thread.join().unwrap();
         consumer.read_rest();
-        assert_eq!(consumer.look(), Got::End);
+        assert_eq!(consumer.poll(), Got::End);
         assert_eq!(consumer.last(), 2);
     });
 }
@@ -39,7 +39,7 @@ fn the_end_comes_after_the_last_record_where_no_bell_is_thought_of() {
             producer.publish_unheard();
             producer.finish_unheard();
         });
-        if consumer.look() == Got::End {
+        if consumer.poll() == Got::End {
             assert_eq!(consumer.last(), 1, "a record after the end");
         }
         thread.join().unwrap();

@@ -12,7 +12,7 @@ use loom::thread;
 /// Reads what there is now, twice, and releases it.
 fn read_twice(consumer: &mut Consumer) {
     for _ in 0..2 {
-        if consumer.look() == Got::Record {
+        if consumer.poll() == Got::Record {
             consumer.release();
         }
     }
@@ -46,10 +46,10 @@ fn the_slower_of_two_consumers_holds_the_lane_back() {
         let [first, second] = &mut consumers;
         assert!(!producer.try_send(SHORT), "both hold the lane back");
         // The first has read and released; only the second is still at it.
-        assert_eq!(first.look(), Got::Record);
+        assert_eq!(first.poll(), Got::Record);
         first.release();
         assert!(!producer.try_send(SHORT), "the second holds the lane back");
-        assert_eq!(second.look(), Got::Record);
+        assert_eq!(second.poll(), Got::Record);
         let threads = consumers.map(|mut consumer| {
             thread::spawn(move || {
                 consumer.release();
@@ -76,9 +76,9 @@ fn one_who_leaves_says_so_and_is_believed() {
                 let sent = producer.try_send(LONG);
                 (sent, producer)
             });
-            assert_eq!(consumer.look(), Got::Record);
+            assert_eq!(consumer.poll(), Got::Record);
             consumer.release();
-            assert_eq!(consumer.look(), Got::Record);
+            assert_eq!(consumer.poll(), Got::Record);
             if panics {
                 consumer.leave_in_panic()
             } else {

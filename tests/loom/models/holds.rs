@@ -29,9 +29,9 @@ fn what_is_held_is_not_overwritten_while_its_reader_reads_on() {
             producer.check();
             (sent, producer)
         });
-        assert_eq!(consumer.look(), Got::Record);
+        assert_eq!(consumer.poll(), Got::Record);
         consumer.release();
-        assert_eq!(consumer.look(), Got::Record);
+        assert_eq!(consumer.poll(), Got::Record);
         consumer.release();
         ends.join().unwrap();
         let (sent, mut producer) = sends.join().unwrap();
@@ -49,7 +49,7 @@ fn holds_end_on_any_thread_and_the_oldest_counts() {
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(SHORT) && producer.try_send(SHORT) && producer.try_send(LONG));
         let kept = [consumer.keep(), consumer.keep()];
-        consumer.look();
+        consumer.poll();
         consumer.release();
         let threads = kept.map(|kept| thread::spawn(move || kept.end()));
         let sent = producer.try_send(LONG);
@@ -113,7 +113,7 @@ fn a_producer_is_woken_by_whichever_thread_ends_the_hold() {
         let kept = consumer.keep();
         let sends = thread::spawn(move || producer.send(LONG));
         let ends = thread::spawn(move || kept.end());
-        assert_eq!(consumer.look(), Got::Record);
+        assert_eq!(consumer.poll(), Got::Record);
         // Nothing but the hold is left; its end wakes the producer, or this release does.
         consumer.release();
         sends.join().unwrap();
@@ -132,13 +132,13 @@ fn a_reader_that_stores_by_itself_again_goes_on_from_there() {
         let kept = consumer.keep();
         let ends = thread::spawn(move || kept.end());
         consumer.release();
-        assert_eq!(consumer.look(), Got::Record);
+        assert_eq!(consumer.poll(), Got::Record);
         consumer.release();
         let again = consumer.keep();
         assert!(!producer.try_send(LONG) || consumer.seat().consumed().load(Ordering::Relaxed) >= 2048);
         ends.join().unwrap();
         let ends = thread::spawn(move || again.end());
-        assert_eq!(consumer.look(), Got::Record);
+        assert_eq!(consumer.poll(), Got::Record);
         consumer.release();
         producer.check();
         ends.join().unwrap();
@@ -161,7 +161,7 @@ fn the_last_hold_of_a_consumer_that_was_dropped_leaves_the_lane() {
                 producer.send(LONG);
                 producer
             });
-            assert_eq!(consumer.look(), Got::Record);
+            assert_eq!(consumer.poll(), Got::Record);
             if panics {
                 consumer.leave_in_panic()
             } else {

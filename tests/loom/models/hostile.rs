@@ -41,7 +41,7 @@ fn nonsense_in_a_seat_evicts_its_consumer() {
             producer.check();
             assert_eq!(shared.roster.len(), 1, "{consumed} and {read} were believed");
             assert_eq!(shared.lane.evictions().load(Ordering::Relaxed), 1);
-            assert_eq!(honest.look(), Got::Record);
+            assert_eq!(honest.poll(), Got::Record);
         });
     }
 }

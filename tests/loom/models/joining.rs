@@ -26,7 +26,7 @@ fn join_while_publishing(begin: u64, start: Start) {
 
 fn read_all(shared: &Shared, start: Start, producer: thread::JoinHandle<(crate::ends::Producer, u64)>) {
     let mut consumer = shared.join(1, start);
-    consumer.look();
+    consumer.poll();
     let (producer, sent) = producer.join().unwrap();
     let records = consumer.read_rest();
     assert!(consumer.last() == sent || (records == 0 && consumer.last() == 0), "{} of {sent}", consumer.last());
@@ -53,7 +53,7 @@ fn who_joins_at_the_oldest_beside_another_misses_nothing() {
             let sent = 2 + [SHORT, SHORT].into_iter().filter(|len| producer.try_send(*len)).count() as u64;
             (producer, sent)
         });
-        other.look();
+        other.poll();
         other.release();
         read_all(&shared, Start::Oldest, thread);
     });

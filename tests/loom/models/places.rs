@@ -25,11 +25,11 @@ fn succession(go: impl Fn(&Shared) + Send + Sync + 'static) {
         (producer, sent)
     });
     // Perhaps one more, which is not released.
-    first.look();
+    first.poll();
     drop(first);
     go(&shared);
     let mut second = shared.join(2, Start::Resume);
-    second.look();
+    second.poll();
     let (producer, sent) = thread.join().unwrap();
     let records = second.read_rest();
     assert!(sent == 2 || second.last() == sent && records <= sent - 2, "read up to {} of {sent}", second.last());
@@ -59,7 +59,7 @@ fn who_resumes_after_one_that_has_left_gets_nothing_twice() {
             producer
         });
         let leaver = thread::spawn(move || {
-            let read = u64::from(first.look() == Got::Record);
+            let read = u64::from(first.poll() == Got::Record);
             first.leave();
             read
         });

@@ -16,7 +16,7 @@ fn records_are_whole_once_they_are_published() {
             producer.send(SHORT);
             producer.send(LONG);
         });
-        let seen = (0..2).filter(|_| consumer.look() == Got::Record).count() as u64;
+        let seen = (0..2).filter(|_| consumer.poll() == Got::Record).count() as u64;
         thread.join().unwrap();
         assert_eq!(seen + consumer.read_rest(), 2);
     });
@@ -32,8 +32,8 @@ fn a_batch_is_published_as_a_whole() {
             producer.write(SHORT);
             producer.publish();
         });
-        if consumer.look() == Got::Record {
-            assert_eq!(consumer.look(), Got::Record, "the second record of a batch comes with the first");
+        if consumer.poll() == Got::Record {
+            assert_eq!(consumer.poll(), Got::Record, "the second record of a batch comes with the first");
         }
         thread.join().unwrap();
         consumer.read_rest();

@@ -18,7 +18,7 @@ fn a_producer_is_woken_when_a_consumer_releases() {
             producer.send(LONG);
         });
         for _ in 0..2 {
-            assert_eq!(consumer.look(), Got::Record);
+            assert_eq!(consumer.poll(), Got::Record);
             consumer.release();
         }
         thread.join().unwrap();
@@ -35,7 +35,7 @@ fn a_producer_is_woken_by_whichever_consumer_gates_it() {
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         let threads = consumers.map(|mut consumer| {
             thread::spawn(move || {
-                assert_eq!(consumer.look(), Got::Record);
+                assert_eq!(consumer.poll(), Got::Record);
                 consumer.release();
             })
         });
@@ -51,7 +51,7 @@ fn a_producer_is_woken_when_a_consumer_leaves() {
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         let thread = thread::spawn(move || producer.send(LONG));
-        assert_eq!(consumer.look(), Got::Record);
+        assert_eq!(consumer.poll(), Got::Record);
         consumer.leave();
         thread.join().unwrap();
     });
@@ -80,7 +80,7 @@ fn a_producer_is_woken_when_its_gate_is_evicted_and_waits_for_the_next() {
         let steward = shared.clone();
         let evicts = thread::spawn(move || steward.roster.evict(&*steward.lane, 1));
         let reads = thread::spawn(move || {
-            assert_eq!(consumer.look(), Got::Record);
+            assert_eq!(consumer.poll(), Got::Record);
             consumer.release();
         });
         producer.send(LONG);
@@ -114,8 +114,8 @@ fn a_producer_needs_no_more_from_a_consumer_that_found_nothing() {
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         let thread = thread::spawn(move || producer.send(LONG));
-        assert_eq!([consumer.look(), consumer.look()], [Got::Record; 2]);
-        assert_eq!(consumer.look(), Got::Nothing, "the ring was full, and nothing was released");
+        assert_eq!([consumer.poll(), consumer.poll()], [Got::Record; 2]);
+        assert_eq!(consumer.poll(), Got::Nothing, "the ring was full, and nothing was released");
         thread.join().unwrap();
         consumer.read_rest();
         assert_eq!(consumer.last(), 3);
@@ -141,7 +141,7 @@ fn a_loop_hears_the_space_bell_when_a_consumer_releases() {
             producer.send_in_loop(LONG, for_edges);
         });
         for _ in 0..2 {
-            assert_eq!(consumer.look(), Got::Record);
+            assert_eq!(consumer.poll(), Got::Record);
             consumer.release();
         }
         thread.join().unwrap();
@@ -158,7 +158,7 @@ fn a_loop_hears_whichever_consumer_gates_it() {
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         let threads = consumers.map(|mut consumer| {
             thread::spawn(move || {
-                assert_eq!(consumer.look(), Got::Record);
+                assert_eq!(consumer.poll(), Got::Record);
                 consumer.release();
             })
         });
@@ -174,7 +174,7 @@ fn a_loop_hears_of_it_when_a_consumer_leaves_or_is_taken_off() {
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         let thread = thread::spawn(move || producer.send_in_loop(LONG, for_edges));
-        assert_eq!(consumer.look(), Got::Record);
+        assert_eq!(consumer.poll(), Got::Record);
         consumer.leave();
         thread.join().unwrap();
     });
@@ -201,7 +201,7 @@ fn a_wait_that_was_cancelled_takes_nothing_from_the_next() {
             producer.send_in_loop(LONG, for_edges);
         });
         for _ in 0..2 {
-            assert_eq!(consumer.look(), Got::Record);
+            assert_eq!(consumer.poll(), Got::Record);
             consumer.release();
         }
         thread.join().unwrap();

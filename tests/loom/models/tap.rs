@@ -20,7 +20,7 @@ fn a_tap_notices_in_the_middle_of_a_copy() {
                 assert!(producer.try_send(LONG), "nobody holds the lane back");
                 producer.check();
             });
-            tap.look(wish);
+            tap.poll(wish);
             thread.join().unwrap();
         });
     }
@@ -40,11 +40,11 @@ fn a_tap_that_is_lapped_again_and_again_gets_whole_records_only() {
                 }
                 producer.check();
             });
-            let got = [tap.look(wish), tap.look(wish)];
+            let got = [tap.poll(wish), tap.poll(wish)];
             thread.join().unwrap();
             assert!(got.contains(&TapGot::Missed) || got[0] != TapGot::Nothing, "{got:?}");
             // After a miss it stands at a record, and misses nothing while nobody writes.
-            while !matches!(tap.look(wish), TapGot::Nothing) {}
+            while !matches!(tap.poll(wish), TapGot::Nothing) {}
         });
     }
 }
@@ -59,8 +59,8 @@ fn a_tap_that_is_a_ring_behind_does_not_take_room_that_was_claimed_for_nonsense(
             // Each of them claims all that the one before has allowed.
             assert!(producer.try_send(LONG) && producer.try_send(LONG));
         });
-        tap.look(Wish::Next);
-        tap.look(Wish::Next);
+        tap.poll(Wish::Next);
+        tap.poll(Wish::Next);
         thread.join().unwrap();
     });
 }
@@ -77,7 +77,7 @@ fn a_tap_beside_a_consumer_is_woken_and_the_consumer_gets_everything() {
         });
         assert_eq!([tap.receive(Wish::Next), tap.receive(Wish::Next)], [TapGot::Record(1), TapGot::End]);
         thread.join().unwrap();
-        assert_eq!([consumer.look(), consumer.look()], [Got::Record, Got::End]);
+        assert_eq!([consumer.poll(), consumer.poll()], [Got::Record, Got::End]);
     });
 }
 
