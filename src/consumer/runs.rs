@@ -484,6 +484,6 @@ impl<'a> Run<'a> {
 impl Drop for Run<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.reader.resume(self.cursor);
+        self.reader.catch_up(self.cursor);
     }
 }

@@ -405,7 +405,7 @@ impl Gating {
         }
         let mut room = self.writer.room();
         self.writer.commit_in(&mut room, claim, 0);
-        self.writer.resume(room);
+        self.writer.catch_up(room);
         if publishes {
             self.writer.publish_batch(self.writer.room());
             self.published();

@@ -56,12 +56,12 @@ impl Producer {
             let sentence = format!("{who} reads lane {name} in place, and is never evicted while it lives; end it");
             return Err(Error::Invalid(sentence));
         }
-        self.take_seat(who.seat_id);
+        self.evict_seat(who.seat_id);
         Ok(true)
     }
 
     /// Evicts a consumer that copies.
-    pub(super) fn take_seat(&self, seat_id: u64) {
+    pub(super) fn evict_seat(&self, seat_id: u64) {
         crash::point!("producer-evicting");
         self.lane.roster.evict(&*self.lane.map, seat_id);
         crash::point!("producer-evicted");

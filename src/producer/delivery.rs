@@ -93,7 +93,7 @@ impl Producer {
         let published = self.published();
         let Self { publisher, shortcut, lane, watch, interrupter, outbox, spin, .. } = self;
         if let Some(room) = &batch {
-            publisher.writer.resume(**room);
+            publisher.writer.catch_up(**room);
         }
         if shortcut.is_closed() {
             let mut committed = publisher.writer.room().committed();

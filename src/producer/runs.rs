@@ -136,7 +136,7 @@ impl Batch<'_> {
         let Records { count, len } = records;
         if self.producer.shortcut.is_closed() {
             // As in `claim_in`, no call takes the address of the room.
-            self.producer.publisher.writer.resume(self.room);
+            self.producer.publisher.writer.catch_up(self.room);
             let outcome = self.producer.fill_each(records, fill);
             self.room = self.producer.publisher.writer.room();
             return outcome;
@@ -181,7 +181,7 @@ impl Producer {
             })
         });
         let room = batch.room;
-        self.publisher.writer.resume(room);
+        self.publisher.writer.catch_up(room);
         outcome
     }
 }

@@ -280,7 +280,7 @@ impl Producer {
             if !self.watch.evicts() || consumer.reads_in_place {
                 return Err(SendError::TooSlow { consumer: Box::new(consumer) });
             }
-            self.take_seat(seat_id);
+            self.evict_seat(seat_id);
             judged.has_acted = true;
         }
         judged.until = self.watch.next_overdue(now).map_or(Deadline::Never, Deadline::At);
@@ -296,7 +296,7 @@ impl Producer {
         if let Some(claim) = room.claim(len) {
             return Ok(claim);
         }
-        self.publisher.writer.resume(*room);
+        self.publisher.writer.catch_up(*room);
         let claim = self.claim_closely(len, deadline)?;
         *room = self.publisher.writer.room();
         Ok(claim)

@@ -261,7 +261,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
 
     /// Takes back the copy that has run ahead: what it has passed was read.
     #[inline]
-    pub(crate) fn resume(&mut self, cursor: Cursor) {
+    pub(crate) fn catch_up(&mut self, cursor: Cursor) {
         debug_assert!(self.position() <= cursor.position());
         self.cursor.catch_up(&cursor);
     }

@@ -382,7 +382,7 @@ impl<W: LaneWriter> Writer<W> {
 
     /// Takes back the copy that has run ahead: what it has gone past is committed.
     #[inline(always)]
-    pub(crate) fn resume(&mut self, room: Room) {
+    pub(crate) fn catch_up(&mut self, room: Room) {
         debug_assert!(self.room.committed <= room.committed && room.committed <= room.clear.max(self.room.committed));
         if room.committed != self.room.committed {
             self.unpublished_from.get_or_insert(self.room.committed);

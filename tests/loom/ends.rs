@@ -151,7 +151,7 @@ impl Producer {
         let writer = &mut self.publisher.writer;
         let mut room = writer.room();
         writer.commit_in(&mut room, claim, tag);
-        writer.resume(room);
+        writer.catch_up(room);
     }
 
     /// Publishes a batch.

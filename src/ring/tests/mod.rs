@@ -55,7 +55,7 @@ fn send(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) {
 fn write(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) {
     let (claim, mut room) = (claim(writer, len), writer.room());
     writer.commit_in(&mut room, claim, tag);
-    writer.resume(room);
+    writer.catch_up(room);
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Rig {
         (0..len.div_ceil(8)).for_each(|word| self.lane.put(payload + word * 8, payload_word(tag, word)));
         let mut room = self.publisher.writer.room();
         self.publisher.writer.commit_in(&mut room, claim, tag);
-        self.publisher.writer.resume(room);
+        self.publisher.writer.catch_up(room);
         self.sent.push(Sent { begin: claim.begin(), end: claim.end(), len, tag });
     }
 
