@@ -102,7 +102,7 @@ PAIRING = "src/session/serving/pairing.rs"
 PAIRS = "src/session/pairs.rs"
 PLAN = "src/distribute/plan.rs"
 SLOTS = "src/distribute/slots.rs"
-SHARING = "src/distribute/course.rs"
+SHARING = "src/distribute/own_slots.rs"
 DISTRIBUTE_EVENT = "src/distribute/event.rs"
 WORKER = "src/distribute/worker.rs"
 WORKING = "src/consumer/working.rs"
@@ -405,7 +405,7 @@ FAULTS = [
      [("    has_parted: Arc<AtomicBool>,\n}", "    has_parted: Waits,\n}"),
       ("Ok(Self { hands_over, outcome, has_parted })",
        "Ok(Self { hands_over, outcome, has_parted: Waits(has_parted) })"),
-      ("_waits: Waits(has_parted) }", "_waits: has_parted }")],
+      ("_waits: Waiting(has_parted) }", "_waits: has_parted }")],
      "lib session::opened::tests::threads_that_were_never"),
     ("Waits: a thread that has ended counts as left behind", OPENED,
      [("takes back what was counted.\n        if self.0.swap(true, Ordering::AcqRel) {",
@@ -1197,7 +1197,7 @@ FAULTS = [
     ("stand: a Bye before its own Attached has come", HANDSHAKE,
      [(" && self.incoming.as_ref().is_none_or(Incoming::stands)", "")], "lib handshake::tests"),
     ("on_frame: an Attach for the other direction", HANDSHAKE,
-     [("if frame.sender() == Sender::Consumer =>", "if frame.sender() != Sender::Consumer =>")],
+     [("if frame.sender() == SendingEnd::Consumer =>", "if frame.sender() != Sender::Consumer =>")],
      "lib handshake::tests"),
     ("on_attach: lanes not counted", OUTGOING, [("if attach.len() != self.lanes.len() {", "if false {")],
      "lib replay::handshake"),
@@ -1266,8 +1266,8 @@ FAULTS = [
      [("            self.is_told = true;\n            return true;", "            return true;")], "feature-test tracing"),
     ("note: each session tells of its end again", "src/link.rs", [("Ordering::Acquire).is_ok()", "Ordering::Acquire).is_ok() || true")],
      "feature-test tracing"),
-    ("are_evicted: by any lane", SEATS, [("self.places.iter().all(Place::is_evicted)",
-                                          "self.places.iter().any(Place::is_evicted)")], "test evicted"),
+    ("are_evicted: by any lane", SEATS, [("self.places.iter().all(LanePlace::is_evicted)",
+                                          "self.places.iter().any(LanePlace::is_evicted)")], "test evicted"),
     ("take: the seat on one lane is that on all", SEATS,
      [("let (words, evicted) = (SeatMap::new(Arc::clone(&mapping), number), Arc::new(AtomicBool::new(false)));",
        "let (words, evicted) = (SeatMap::new(Arc::clone(&mapping), places.len()), Arc::new(AtomicBool::new(false)));")],
@@ -1542,10 +1542,10 @@ FAULTS = [
     ("of_fault: what is no message gets no answer", ENDING,
      [("Fault::Message(fault) => Self::Refuse(Refusal::Protocol, fault),",
        "Fault::Message(fault) => Self::HangUp(fault),")], "test hostile_consumer once_attached"),
-    ("start: signals of the program", THREAD, [("let blocked = Blocked::all();", "let blocked = Blocked(None);")],
+    ("start: signals of the program", THREAD, [("let blocked = BlockedSignals::all();", "let blocked = Blocked(None);")],
      "test signals every_thread"),
     ("start: signals of the program, and its own later", THREAD,
-     [("let blocked = Blocked::all();", "let blocked = Blocked(None);")], "test signals a_program_that_blocks"),
+     [("let blocked = BlockedSignals::all();", "let blocked = Blocked(None);")], "test signals a_program_that_blocks"),
     ("start: a stack as long as the environment says", THREAD,
      [(".stack_size(stack_bytes);", ";\n    let _ = stack_bytes;")], "test signals threads_have_stacks"),
     ("drop: a thread of the parent's detached in a child", THREAD,
@@ -2302,7 +2302,7 @@ FAULTS = [
     ("into_region: any seals", INSPECT_FILES, [("if !Region::has_seals(&self.fd, seals) {", "if false {")],
      "test inspect_strangers only_called"),
     ("read_words: a file that became shorter", INSPECT_FILES,
-     [('0 => return Err(Miss::Reason(Reason::Broken { fault: "a region became shorter".to_owned() })),',
+     [('0 => return Err(NotSeen::Reason(Reason::Broken { fault: "a region became shorter".to_owned() })),',
        "0 => break,")], "lib inspect::files"),
     ("of_link: any id", INSPECT_FILES, [("        _ => None,\n    };\n    let mut id", "        _ => Some(0),\n    };\n    let mut id")],
      "lib inspect::files"),

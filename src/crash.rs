@@ -39,7 +39,7 @@ mod armed {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// The point at which this process dies.
-    struct Armed {
+    struct DeathPoint {
         name: String,
         /// The number of passes that are left before that.
         passes: AtomicU64,
@@ -66,17 +66,17 @@ mod armed {
     }
 
     fn is_due(name: &str) -> bool {
-        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+        static ARMED: OnceLock<Option<DeathPoint>> = OnceLock::new();
         let Some(armed) = ARMED.get_or_init(from_environment) else { return false };
         // Relaxed: a count, and nothing that goes with it. Below 0 it wraps, which is as good as never.
         armed.name == name && armed.passes.fetch_sub(1, Ordering::Relaxed) == 0
     }
 
-    fn from_environment() -> Option<Armed> {
+    fn from_environment() -> Option<DeathPoint> {
         let wish = std::env::var("FDRING_CRASH_AT").ok()?;
         let (name, passes) = wish.split_once(':').unwrap_or((&wish, "0"));
         let passes = passes.parse().expect("FDRING_CRASH_AT is the name of a crash point, and after a colon a number");
-        Some(Armed { name: name.to_owned(), passes: AtomicU64::new(passes) })
+        Some(DeathPoint { name: name.to_owned(), passes: AtomicU64::new(passes) })
     }
 
     fn die() -> ! {

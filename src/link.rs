@@ -84,14 +84,14 @@ pub(crate) struct Link {
     /// As the Offer numbers it.
     lane: usize,
     fate: Arc<AtomicU32>,
-    session: Arc<Session>,
+    session: Arc<SharedSession>,
 }
 
 /// What the consumers of all lanes of a session share.
 #[derive(Debug)]
-struct Session {
+struct SharedSession {
     /// What its consumers read themselves; `None` if a steward does.
-    line: Option<Line>,
+    line: Option<SocketInput>,
     /// The producer's process.
     peer: Peer,
     /// Noted before the fate [`Broken`](Fate::Broken).
@@ -113,7 +113,7 @@ struct Session {
 
 /// The socket of a session, and what may come there.
 #[derive(Debug)]
-struct Line {
+struct SocketInput {
     socket: Connection,
     handshake: Mutex<Handshake>,
 }
@@ -144,8 +144,8 @@ impl Link {
         let lanes: Vec<_> = are_read.iter().map(|is_read| is_read.then(Arc::default)).collect();
         let has_siblings = lanes.iter().flatten().count() > 1;
         let eviction_notice = if has_siblings { Some(Notice::new()?) } else { None };
-        let line = Some(Line { socket, handshake: Mutex::new(handshake) });
-        let session = Arc::new(Session::new(line, peer, lanes, eviction_notice, keepsake));
+        let line = Some(SocketInput { socket, handshake: Mutex::new(handshake) });
+        let session = Arc::new(SharedSession::new(line, peer, lanes, eviction_notice, keepsake));
         let link = |(lane, fate): (usize, &Option<Arc<AtomicU32>>)| {
             fate.as_ref().map(|fate| Self { lane, fate: Arc::clone(fate), session: Arc::clone(&session) })
         };
@@ -161,7 +161,7 @@ impl Link {
     pub(crate) fn told(peer: Peer, dying_max: Duration) -> Result<(Self, Teller)> {
         let fate: Arc<AtomicU32> = Arc::default();
         let lanes = vec![Some(Arc::clone(&fate))];
-        let session = Session { dying_max, ..Session::new(None, peer, lanes, Some(Notice::new()?), None) };
+        let session = SharedSession { dying_max, ..SharedSession::new(None, peer, lanes, Some(Notice::new()?), None) };
         let session = Arc::new(session);
         Ok((Self { lane: 0, fate, session: Arc::clone(&session) }, Teller(session)))
     }
@@ -250,7 +250,7 @@ impl Link {
 /// Tells the consumer of a session's lane what came to the socket, which another thread reads. Dropping it tells of the
 /// end, unless it was told.
 #[derive(Debug)]
-pub(crate) struct Teller(Arc<Session>);
+pub(crate) struct Teller(Arc<SharedSession>);
 
 impl Teller {
     pub(crate) fn tell_evicted(&self, lane: usize) {
@@ -285,9 +285,9 @@ impl Pulse {
     }
 }
 
-impl Session {
+impl SharedSession {
     fn new(
-        line: Option<Line>,
+        line: Option<SocketInput>,
         peer: Peer,
         lanes: Vec<Option<Arc<AtomicU32>>>,
         eviction_notice: Option<Notice>,
@@ -300,7 +300,7 @@ impl Session {
     }
 
     fn receive_frames(&self) {
-        let Some(Line { socket, handshake }) = &self.line else { return };
+        let Some(SocketInput { socket, handshake }) = &self.line else { return };
         // Held until all is noted: a thread that finds the socket empty after another has read it finds what was noted.
         let mut handshake = handshake.lock();
         let (mut short, mut long, mut may_reset) = ([0; FRAME_ROOM_BYTES], Vec::new(), true);

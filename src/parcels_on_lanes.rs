@@ -357,11 +357,11 @@ impl<'a> Record<'a> {
     /// - [`Error::Forked`] in a forked child
     pub fn take_bytes(&self, bytes_max: u64) -> Result<RecordBytes<'a>> {
         if self.fd_count() == 0 {
-            return Ok(RecordBytes(Place::Ring(self.payload())));
+            return Ok(RecordBytes(BytesOf::Ring(self.payload())));
         }
         let parcel = self.take_parcel(bytes_max)?;
         match parcel.count() {
-            1 => Ok(RecordBytes(Place::Parcel(parcel.into_bytes()))),
+            1 => Ok(RecordBytes(BytesOf::Parcel(parcel.into_bytes()))),
             count => Err(Error::peer("handing over a parcel", format!("it has {count} buffers, not one"))),
         }
     }
@@ -382,9 +382,9 @@ impl<'a> Record<'a> {
 /// # Ok(())
 /// # }
 /// ```
-pub struct RecordBytes<'a>(Place<'a>);
+pub struct RecordBytes<'a>(BytesOf<'a>);
 
-enum Place<'a> {
+enum BytesOf<'a> {
     Ring(&'a [u8]),
     Parcel(ParcelBytes),
 }
@@ -394,8 +394,8 @@ impl Deref for RecordBytes<'_> {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Place::Ring(bytes) => bytes,
-            Place::Parcel(parcel) => parcel.buffer(0).unwrap_or_default(),
+            BytesOf::Ring(bytes) => bytes,
+            BytesOf::Parcel(parcel) => parcel.buffer(0).unwrap_or_default(),
         }
     }
 }

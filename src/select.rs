@@ -249,7 +249,7 @@ pub struct Key {
 #[must_use = "dropping a selector drops its endpoints"]
 pub struct Selector<E> {
     poller: Poller,
-    slots: Vec<Option<Slot<E>>>,
+    slots: Vec<Option<SelectorSlot<E>>>,
     /// The number of slots that are taken.
     count: usize,
     /// The slots that are not armed, each once: those to look at, the longest unseen first.
@@ -261,7 +261,7 @@ pub struct Selector<E> {
 }
 
 #[derive(Debug)]
-struct Slot<E> {
+struct SelectorSlot<E> {
     key: Key,
     source: Source<E>,
     is_queued: bool,
@@ -415,7 +415,7 @@ impl<E: Selectable> Selector<E> {
         let key = Key { number: self.keys, index };
         self.keys += 1;
         self.count += 1;
-        let slot = Some(Slot { key, source, is_queued: true, has_event: false, vain_looks: 0 });
+        let slot = Some(SelectorSlot { key, source, is_queued: true, has_event: false, vain_looks: 0 });
         match self.slots.get_mut(index) {
             Some(free) => *free = slot,
             None => self.slots.push(slot),

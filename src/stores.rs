@@ -92,7 +92,7 @@ impl StoreChooser {
     #[inline]
     pub(crate) fn streams_at(&mut self, position: u64, now_ns: impl FnOnce() -> u64) -> bool {
         let Some(laps) = &mut self.laps else { return self.streams };
-        if laps.is_look_due(position) && laps.look(position, now_ns(), self.streams) == Verdict::Others {
+        if laps.is_look_due(position) && laps.look(position, now_ns(), self.streams) == LapVerdict::Others {
             self.streams = !self.streams;
         }
         self.streams ^ laps.is_trial
@@ -100,7 +100,7 @@ impl StoreChooser {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum LapVerdict {
     /// Nothing changes, yet.
     Used,
     /// The other stores are better.
@@ -121,7 +121,7 @@ impl Laps {
 
     /// Looks at the clock before the copy to `position`. `streams` says which stores are in use.
     #[cold]
-    fn look(&mut self, position: u64, now_ns: u64, streams: bool) -> Verdict {
+    fn look(&mut self, position: u64, now_ns: u64, streams: bool) -> LapVerdict {
         let (begin, begin_ns) = *self.begin.get_or_insert((position, now_ns));
         let (bytes, ns) = (bytes_between(begin, position), now_ns.saturating_sub(begin_ns));
         // Where laps differ anyway, one that takes a little longer must not end a trial of the plain stores.
@@ -129,10 +129,10 @@ impl Laps {
         // What comes between two long payloads may make a lap longer.
         if self.is_trial && ns_per_mib(ns, bytes.max(self.lap_bytes)) > limit {
             self.begin = Some((position, now_ns));
-            return self.end_trial(Verdict::Used);
+            return self.end_trial(LapVerdict::Used);
         }
         if bytes < self.lap_bytes {
-            return Verdict::Used;
+            return LapVerdict::Used;
         }
         self.begin = Some((position, now_ns));
         let times = if self.is_trial { &mut self.others } else { &mut self.used };
@@ -144,24 +144,24 @@ impl Laps {
             (true, 0) => return self.end_trial(self.others_are_better(streams)),
             _ => {}
         }
-        Verdict::Used
+        LapVerdict::Used
     }
 
     /// Plain stores need less time, streaming ones much less in each lap: where the laps tell nothing, because the lane
     /// waits for other things, plain stores are right.
-    fn others_are_better(&self, streams: bool) -> Verdict {
+    fn others_are_better(&self, streams: bool) -> LapVerdict {
         let are_better = if streams {
             middle(self.others) < middle(self.used)
         } else {
             slowest(self.others) < fastest(self.used) / 5 * 4
         };
-        if are_better { Verdict::Others } else { Verdict::Used }
+        if are_better { LapVerdict::Others } else { LapVerdict::Used }
     }
 
-    fn end_trial(&mut self, verdict: Verdict) -> Verdict {
+    fn end_trial(&mut self, verdict: LapVerdict) -> LapVerdict {
         self.between = match verdict {
-            Verdict::Used => (self.between * 4).min(LAPS_BETWEEN.1),
-            Verdict::Others => LAPS_BETWEEN.0,
+            LapVerdict::Used => (self.between * 4).min(LAPS_BETWEEN.1),
+            LapVerdict::Others => LAPS_BETWEEN.0,
         };
         (self.is_trial, self.left) = (false, self.between);
         verdict

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::link::Pulse;
 use crate::os::fork::ForkGuard;
 use crate::producer::{Producer, SendError};
-use crate::session::pairs::Place;
+use crate::session::pairs::PairPlace;
 use crate::sync::{Mutex, Ordering};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -49,7 +49,7 @@ pub(super) struct Port {
     /// The descriptor of the producer, to wait for room without the lock.
     room: OwnedFd,
     /// Kept for as long as the caller is there, or the program has requests of it.
-    _place: Option<Place>,
+    _place: Option<PairPlace>,
     guard: ForkGuard,
 }
 
@@ -130,7 +130,7 @@ impl Port {
     pub(super) fn new(
         caller: CallerInfo,
         producer: Producer,
-        (pulse, place): (Pulse, Option<Place>),
+        (pulse, place): (Pulse, Option<PairPlace>),
         switchboard: &Arc<Switchboard>,
         limits: PortLimits,
         guard: ForkGuard,

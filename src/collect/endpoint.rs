@@ -3,7 +3,7 @@
 //! The invariant: a lane is taken out for its turn, so that no record costs a look-up.
 
 use super::Origin;
-use super::joining::Attaching;
+use super::joining::Joining;
 use crate::consumer::{Consumer, ReceiveError};
 use crate::select::{Selectable, Sight, Unarmed};
 use crate::session::session_listener::SessionListener;
@@ -17,13 +17,13 @@ const NO_TURN: &str = "a turn ends before anything is looked for elsewhere";
 #[derive(Debug)]
 pub(super) enum Endpoint {
     Listener(SessionListener),
-    Attached(Arc<Attaching>),
+    Attached(Arc<Joining>),
     /// `None` while it is its turn.
-    Lane(Option<Box<Lane>>),
+    Lane(Option<Box<CollectedLane>>),
 }
 
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct CollectedLane {
     pub(super) origin: Origin,
     pub(super) consumer: Consumer,
     /// Whether its end was reported.

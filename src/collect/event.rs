@@ -178,14 +178,14 @@ const _: () = assert!(!std::mem::needs_drop::<Event<'_>>());
 
 /// What has happened beside records, for an event to borrow.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum LaneNews {
     Joined(Origin),
     Finished(Origin),
     Lost(Origin, ReceiveError),
     Refused(Refused),
 }
 
-impl News {
+impl LaneNews {
     pub(super) fn event(&self) -> Event<'_> {
         match self {
             Self::Joined(origin) => Event::Joined(origin),

@@ -2,8 +2,8 @@
 //!
 //! The invariant: no producer is waited for here. One that is slow to be attached to keeps a thread of its own waiting.
 
-use super::endpoint::{Endpoint, Lane};
-use super::event::{News, OriginFacts};
+use super::endpoint::{CollectedLane, Endpoint};
+use super::event::{LaneNews, OriginFacts};
 use super::{Collector, Origin, Refused};
 use crate::consumer::{Consumer, ReceiveError};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use std::sync::mpsc::sync_channel;
 
 /// Sessions that are being attached to, each by a thread: an attach waits for the producer's answer.
 #[derive(Debug)]
-pub(super) struct Attaching {
+pub(super) struct Joining {
     outcomes: Mutex<VecDeque<Outcome>>,
     pub(super) notice: Notice,
 }
@@ -34,7 +34,7 @@ pub(super) struct Outcome {
     pub(super) consumers: Result<Vec<Consumer>>,
 }
 
-impl Attaching {
+impl Joining {
     pub(super) fn new() -> Result<Self> {
         Ok(Self { outcomes: Mutex::default(), notice: Notice::new()? })
     }
@@ -107,7 +107,7 @@ impl Collector {
             if let Err(error) = taken_in {
                 self.totals.refused += 1;
                 event!(WARN, "producer refused", pid, uid, reason = %error);
-                self.news.push_back(News::Refused(Refused { pid, uid, error }));
+                self.news.push_back(LaneNews::Refused(Refused { pid, uid, error }));
             }
         }
         Ok(())
@@ -116,11 +116,11 @@ impl Collector {
     fn take_in(&mut self, pid: Option<u32>, uid: Option<u32>, session: u64, consumer: Consumer) -> Result<()> {
         let facts = OriginFacts { number: self.totals.joined, session, pid, uid, lane: consumer.lane().clone() };
         let origin = Origin(Arc::new(facts));
-        let lane = Lane { origin: origin.clone(), consumer, is_lost: false };
+        let lane = CollectedLane { origin: origin.clone(), consumer, is_lost: false };
         self.selector.add(Endpoint::Lane(Some(Box::new(lane))))?;
         self.totals.joined += 1;
         event!(INFO, "lane joined", lane = &*origin.0.lane.name, number = origin.0.number, pid, uid);
-        self.news.push_back(News::Joined(origin));
+        self.news.push_back(LaneNews::Joined(origin));
         Ok(())
     }
 }

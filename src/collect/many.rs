@@ -3,9 +3,9 @@
 //! The invariant: a run is no longer than what is left of the lane's turn, so that lanes have turns as with
 //! [`next`](Collector::next).
 
-use super::endpoint::Lane;
+use super::endpoint::CollectedLane;
 #[cfg(feature = "tokio")]
-use super::next::Next;
+use super::next::NextEvent;
 use super::{Collector, Event};
 use crate::consumer::{Consumer, ReceiveError, Record, Verdict};
 use crate::deadline::Deadline;
@@ -138,7 +138,7 @@ impl Collector {
     #[inline]
     pub(crate) fn many_from<V: Verdict>(
         &mut self,
-        next: Next,
+        next: NextEvent,
         each: impl FnMut(Event<'_>) -> V,
     ) -> Result<usize, V::Error> {
         self.many_after(|collector| Ok(collector.event(next)), each)
@@ -176,7 +176,7 @@ impl Collector {
     ) -> ControlFlow<Result<(), V::Error>> {
         let Some(turn) = self.turn.as_mut().filter(|turn| !turn.is_over()) else { return ControlFlow::Continue(()) };
         let (end, mut left) = (turn.end.position, turn.end.records - turn.reached().records);
-        let Lane { origin, consumer, is_lost } = &mut *turn.lane;
+        let CollectedLane { origin, consumer, is_lost } = &mut *turn.lane;
         let mut said = ControlFlow::Continue(());
         let ran = consumer.run_ahead(
             &mut |record: &Record<'_>| {

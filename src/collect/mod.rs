@@ -19,11 +19,11 @@ pub use self::stats::CollectorStats;
 pub use crate::session::session_listener::SessionListener;
 
 #[cfg(feature = "tokio")]
-pub(crate) use self::next::Next;
+pub(crate) use self::next::NextEvent;
 
-use self::endpoint::{Endpoint, Lane};
-use self::event::News;
-use self::joining::Attaching;
+use self::endpoint::{CollectedLane, Endpoint};
+use self::event::LaneNews;
+use self::joining::Joining;
 use self::options::Choice;
 use self::turns::Turn;
 use crate::consumer::Consumer;
@@ -86,13 +86,13 @@ pub struct Collector {
     selector: Selector<Endpoint>,
     listener: Key,
     address: Address,
-    attaching: Arc<Attaching>,
+    attaching: Arc<Joining>,
     attached: Key,
     choice: Choice,
     /// What has happened and was not reported yet.
-    news: VecDeque<News>,
+    news: VecDeque<LaneNews>,
     /// What was reported last, which its event borrows.
-    reported: Option<News>,
+    reported: Option<LaneNews>,
     turn: Option<Turn>,
     /// Whose turn was begun last.
     last: Option<Key>,
@@ -138,7 +138,7 @@ impl Collector {
         if let Some(interrupter) = &interrupter {
             selector.set_interrupter(interrupter)?;
         }
-        let attaching = Arc::new(Attaching::new()?);
+        let attaching = Arc::new(Joining::new()?);
         let listener = listener.listen(address)?;
         let address = listener.address().clone();
         let listener = selector.add(Endpoint::Listener(listener))?;
@@ -212,7 +212,7 @@ impl Collector {
         self.lanes().map(|lane| (&lane.origin, &lane.consumer))
     }
 
-    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+    fn lanes(&self) -> impl Iterator<Item = &CollectedLane> {
         let elsewhere = self.selector.endpoints().filter_map(|endpoint| match endpoint {
             Endpoint::Lane(lane) => lane.as_deref(),
             Endpoint::Listener(_) | Endpoint::Attached(_) => None,

@@ -8,7 +8,7 @@
 //! The invariant: a lane is reported as joined before its first record, and what is known to have happened before the
 //! next turn.
 
-use super::endpoint::{Endpoint, Lane};
+use super::endpoint::{CollectedLane, Endpoint};
 use super::{Collector, Event};
 use crate::consumer::{Consumer, ReceiveError};
 use crate::deadline::Deadline;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// What happens next: what is to be [reported](Collector::reported), or a record of the lane whose turn it is.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum NextEvent {
     News,
     Record(Found),
 }
@@ -181,11 +181,11 @@ impl Collector {
     }
 
     /// What happens next, to be made an event of at once. `Deadline::Now` never waits.
-    fn find_until(&mut self, deadline: Deadline) -> Result<Next, ReceiveError> {
+    fn find_until(&mut self, deadline: Deadline) -> Result<NextEvent, ReceiveError> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 self.reported = Some(news);
-                return Ok(Next::News);
+                return Ok(NextEvent::News);
             }
             if let Some(next) = self.go_on()? {
                 return Ok(next);
@@ -197,7 +197,7 @@ impl Collector {
 
     /// As `find_until`, without a wait. Where there is nothing, the descriptor becomes readable once there is.
     #[cfg(feature = "tokio")]
-    pub(crate) fn find_or_arm(&mut self) -> Result<Next, ReceiveError> {
+    pub(crate) fn find_or_arm(&mut self) -> Result<NextEvent, ReceiveError> {
         loop {
             match self.find_until(Deadline::Now) {
                 Err(ReceiveError::Empty) if self.arm()? => return Err(ReceiveError::Empty),
@@ -209,19 +209,19 @@ impl Collector {
 
     /// The event that was found.
     #[inline(always)]
-    pub(crate) fn event(&mut self, next: Next) -> Event<'_> {
+    pub(crate) fn event(&mut self, next: NextEvent) -> Event<'_> {
         match next {
-            Next::Record(found) => self.record(found),
-            Next::News => self.reported.as_ref().expect("it was just put there").event(),
+            NextEvent::Record(found) => self.record(found),
+            NextEvent::News => self.reported.as_ref().expect("it was just put there").event(),
         }
     }
 
     /// Looks closer at the lane whose turn it is. `None` if there is no turn any more.
-    pub(super) fn go_on(&mut self) -> Result<Option<Next>, ReceiveError> {
+    pub(super) fn go_on(&mut self) -> Result<Option<NextEvent>, ReceiveError> {
         let Some(turn) = &mut self.turn else { return Ok(None) };
         let found = if turn.is_over() { Err(ReceiveError::Empty) } else { turn.lane.consumer.try_find() };
         if let Ok(Some(found)) = found {
-            return Ok(Some(Next::Record(found)));
+            return Ok(Some(NextEvent::Record(found)));
         }
         let key = turn.key;
         self.end_turn();
@@ -230,13 +230,13 @@ impl Collector {
             Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_))) => Err(error),
             end => {
                 let Some(Endpoint::Lane(Some(lane))) = self.selector.remove(key) else { return Ok(None) };
-                let Lane { origin, consumer, is_lost } = *lane;
+                let CollectedLane { origin, consumer, is_lost } = *lane;
                 self.totals.add(&consumer);
                 if is_lost {
                     return Ok(None);
                 }
                 self.reported = Some(self.totals.end(origin, end.err()));
-                Ok(Some(Next::News))
+                Ok(Some(NextEvent::News))
             }
         }
     }
@@ -245,7 +245,7 @@ impl Collector {
     #[inline(always)]
     pub(super) fn record(&mut self, found: Found) -> Event<'_> {
         let Some(turn) = &mut self.turn else { unreachable!("its lane was just looked at") };
-        let Lane { origin, consumer, is_lost } = &mut *turn.lane;
+        let CollectedLane { origin, consumer, is_lost } = &mut *turn.lane;
         match consumer.record(found) {
             Ok(record) => Event::Record(origin, record),
             Err(why) => {

@@ -4,7 +4,7 @@
 //! consumers of the lanes count.
 
 use super::endpoint::Endpoint;
-use super::event::News;
+use super::event::LaneNews;
 use super::{Collector, Origin};
 use crate::consumer::{Consumer, ReceiveError};
 use crate::info::ServerStats;
@@ -70,23 +70,23 @@ impl CollectorStats {
 
     /// The news that a lane is lost for this reason, which counts it.
     #[cold]
-    pub(super) fn lose(&mut self, origin: &Origin, why: ReceiveError) -> News {
+    pub(super) fn lose(&mut self, origin: &Origin, why: ReceiveError) -> LaneNews {
         self.end(origin.clone(), Some(why))
     }
 
     /// The news that a lane has finished, or is lost for this reason, which counts it.
-    pub(super) fn end(&mut self, origin: Origin, why: Option<ReceiveError>) -> News {
+    pub(super) fn end(&mut self, origin: Origin, why: Option<ReceiveError>) -> LaneNews {
         let (_name, _number, _pid) = (&*origin.lane().name, origin.number(), origin.pid());
         match why {
             Some(why) => {
                 self.lost += 1;
                 event!(WARN, "lane lost", lane = _name, number = _number, pid = _pid, why = %why);
-                News::Lost(origin, why)
+                LaneNews::Lost(origin, why)
             }
             None => {
                 self.finished += 1;
                 event!(INFO, "lane read to its end", lane = _name, number = _number, pid = _pid);
-                News::Finished(origin)
+                LaneNews::Finished(origin)
             }
         }
     }

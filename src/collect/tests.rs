@@ -1,7 +1,7 @@
 //! Of a collector, what its producers and callers cannot see or bring about.
 
 use super::joining::Outcome;
-use super::next::Next;
+use super::next::NextEvent;
 use super::turns::VAIN_LOOKS_MAX;
 use super::*;
 use crate::consumer::ReceiveError;
@@ -27,8 +27,8 @@ fn a_lane_that_is_lost_in_the_middle_of_a_copy_is_reported_once() {
     let (mut lane, _link) = client.join().unwrap();
     let found = loop {
         match collector.go_on().unwrap() {
-            Some(Next::Record(found)) => break found,
-            Some(Next::News) => unreachable!("no lane has ended"),
+            Some(NextEvent::Record(found)) => break found,
+            Some(NextEvent::News) => unreachable!("no lane has ended"),
             None => {
                 let key = collector.selector.wait_timeout(DEADLINE).unwrap();
                 collector.begin_turn(key).unwrap();

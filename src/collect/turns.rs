@@ -4,7 +4,7 @@
 //! that bring records, so that the producers of a busy collector do not ring.
 
 use super::Collector;
-use super::endpoint::{Endpoint, Lane};
+use super::endpoint::{CollectedLane, Endpoint};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
 use crate::select::Key;
@@ -25,7 +25,7 @@ pub(super) const VAIN_LOOKS_MAX: u32 = 256;
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) key: Key,
-    pub(super) lane: Box<Lane>,
+    pub(super) lane: Box<CollectedLane>,
     begin: Reached,
     pub(super) end: Reached,
 }

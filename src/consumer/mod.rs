@@ -38,7 +38,7 @@ pub use report::{LaneReport, ReaderKind, ReaderReport};
 pub use runs::Verdict;
 pub use stats::ConsumerStats;
 pub use tap::{Tap, TapError, TapStats};
-pub(crate) use working::InHand;
+pub(crate) use working::RecordInHand;
 
 use crate::crash;
 use crate::deadline::Deadline;

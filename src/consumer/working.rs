@@ -17,9 +17,9 @@ use crate::sync::Ordering;
 
 /// A record that is in hand until its hold ends: longer than its consumer is there, if need be.
 #[derive(Debug)]
-pub(crate) struct InHand(Hold<LaneMap, OwnSeat>);
+pub(crate) struct RecordInHand(Hold<LaneMap, OwnSeat>);
 
-impl InHand {
+impl RecordInHand {
     /// Releases it, if nothing before it is in hand. Without this it never is.
     pub(crate) fn end(self) {
         // In a forked child the lock may have been held when the process forked.
@@ -124,8 +124,8 @@ impl Consumer {
 
     /// Keeps a record in hand that was just found, with the padding before it, until that ends: it was released up to
     /// where the record before it ends.
-    pub(crate) fn keep_in_hand(&self, found: Found) -> InHand {
+    pub(crate) fn keep_in_hand(&self, found: Found) -> RecordInHand {
         let release = self.reader.release();
-        InHand(release.hold(found.from, release.lane().geometry().record_end(found.position, found.len)))
+        RecordInHand(release.hold(found.from, release.lane().geometry().record_end(found.position, found.len)))
     }
 }

@@ -1,7 +1,7 @@
 //! Room for one record at one worker, as a slice to fill.
 
 use super::plan::Plan;
-use super::slots::Copied;
+use super::slots::RecordCopy;
 use crate::producer::Reservation;
 use std::ops::{Deref, DerefMut};
 
@@ -27,7 +27,7 @@ use std::ops::{Deref, DerefMut};
 #[must_use = "an assignment that is not committed is discarded"]
 pub struct Assignment<'a> {
     pub(super) reservation: Reservation<'a>,
-    pub(super) plan: &'a mut Plan<Copied>,
+    pub(super) plan: &'a mut Plan<RecordCopy>,
     pub(super) records: &'a mut u64,
     pub(super) slot: usize,
     pub(super) key: Option<u64>,

@@ -180,13 +180,13 @@ pub(super) struct Events {
     /// What the records among them take.
     set_aside_bytes: usize,
     /// What was set aside, and is yet to be checked.
-    claimed: Vec<(Claim, SetAside)>,
+    claimed: Vec<(NamedRecord, SetAside)>,
     pub(super) stats: DistributorStats,
 }
 
 /// Where a record lies at which workers have died, going by the position that the last of them has named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct NamedRecord {
     pub(super) slot: usize,
     /// Where it begins: with the padding before it, or behind that.
     pub(super) from: Named,
@@ -196,13 +196,13 @@ pub(super) struct Claim {
 impl Events {
     /// A record was set aside, if there is one: it is reported once it is [checked](Self::check). Each takes room of a
     /// lane until then, so there are no more than fit.
-    pub(super) fn claim(&mut self, claim: Claim, record: SetAside) {
+    pub(super) fn claim(&mut self, claim: NamedRecord, record: SetAside) {
         self.claimed.push((claim, record));
     }
 
     /// Reports what was set aside, if it is a record. What a worker has made up by a position within another is none,
     /// though its bytes look like one.
-    pub(super) fn check(&mut self, is_record: impl Fn(Claim) -> bool) {
+    pub(super) fn check(&mut self, is_record: impl Fn(NamedRecord) -> bool) {
         for (claim, record) in std::mem::take(&mut self.claimed) {
             if is_record(claim) {
                 self.push(Event::SetAside(record));

@@ -4,9 +4,9 @@
 //! exactly one if none died or was evicted (invariant 25).
 
 mod assignment;
-mod course;
 mod event;
 mod options;
+mod own_slots;
 pub(crate) mod plan;
 mod slots;
 #[cfg(feature = "tokio")]
@@ -21,7 +21,7 @@ pub use plan::To;
 pub use worker::{Task, Worker, WorkerStats};
 
 #[cfg(feature = "tokio")]
-pub(crate) use waits::Wish;
+pub(crate) use waits::Demand;
 
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -32,13 +32,13 @@ use crate::os::spin::Spins;
 use crate::producer::{Records, SendError};
 use crate::session::Address;
 use crate::session::assigning::AssigningServer;
-use course::Course;
+use own_slots::OwnSlots;
 use slots::Slots;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use waits::Waits;
 #[cfg(not(feature = "tokio"))]
-use waits::Wish;
+use waits::Demand;
+use waits::WaitSources;
 
 /// A producer that listens for workers, and gives each record to one of them.
 ///
@@ -89,8 +89,8 @@ use waits::Wish;
 #[derive(Debug)]
 #[must_use = "dropping a distributor ends the lanes of its workers; keep it in a variable"]
 pub struct Distributor {
-    course: Course,
-    waits: Waits,
+    course: OwnSlots,
+    waits: WaitSources,
     server: AssigningServer,
     spins: Spins,
     interrupter: Option<Interrupter>,
@@ -98,7 +98,7 @@ pub struct Distributor {
     too_few_workers: TooFewWorkers,
     payload_max: usize,
     /// What the last call had no room for.
-    wish: Option<Wish>,
+    wish: Option<Demand>,
     /// Whether workers ring for what they release: [`arm`](Self::arm) has returned true.
     is_armed: bool,
     /// The number of lanes that they were told so on.
@@ -165,9 +165,9 @@ impl Distributor {
         let (slots_max, limit) =
             if memory < options.workers_max { (memory, "memory_max") } else { (options.workers_max, "workers_max") };
         let slots = Arc::new(Slots::new(options.lane.clone(), (slots_max, limit), options.deaths_max)?);
-        let waits = Waits::new(&slots, options.interrupter.as_ref(), options.lane.spin_duration())?;
-        let mut course = Course::new(Arc::clone(&slots), &options);
-        course.settle(&waits).map_err(course::of_setup)?;
+        let waits = WaitSources::new(&slots, options.interrupter.as_ref(), options.lane.spin_duration())?;
+        let mut course = OwnSlots::new(Arc::clone(&slots), &options);
+        course.settle(&waits).map_err(own_slots::of_setup)?;
         // As many as there are slots: one that comes while all are taken waits for a worker that is leaving.
         let server = options.server.sessions_max(slots_max.max(1)).listen_assigning(address, slots)?;
         Ok(Self {
@@ -396,7 +396,7 @@ impl Distributor {
     /// Inlined into its caller: to return an assignment through memory would cost more than the record does.
     #[inline(always)]
     fn reserve_until(&mut self, to: To, len: usize, deadline: Deadline) -> Result<Assignment<'_>, SendError> {
-        let wish = Wish { to, len };
+        let wish = Demand { to, len };
         let slot = match self.choose_in_view(wish) {
             Some(slot) => slot,
             None => self.choose_closely(wish, deadline)?,
@@ -410,13 +410,13 @@ impl Distributor {
     /// The slot for such a record, if nothing of a worker's needs a look: nearly always. `None` says only that a closer
     /// look is needed.
     #[inline(always)]
-    pub(crate) fn choose_in_view(&mut self, wish: Wish) -> Option<usize> {
+    pub(crate) fn choose_in_view(&mut self, wish: Demand) -> Option<usize> {
         let is_plain = !self.guard.is_child() && !self.is_armed && wish.len <= self.payload_max;
         if is_plain { self.choose_by_last_look(wish) } else { None }
     }
 
     #[inline(never)]
-    fn choose_closely(&mut self, wish: Wish, deadline: Deadline) -> Result<usize, SendError> {
+    fn choose_closely(&mut self, wish: Demand, deadline: Deadline) -> Result<usize, SendError> {
         self.check_fork()?;
         self.check_len(wish)?;
         match self.find_room(wish)? {
@@ -557,7 +557,7 @@ impl Distributor {
         if count == 0 {
             return self.check_fork().map(|()| 0);
         }
-        let wish = Wish { to, len };
+        let wish = Demand { to, len };
         let slot = match self.choose_in_view(wish) {
             Some(slot) => slot,
             None => self.choose_closely(wish, deadline)?,
@@ -703,7 +703,7 @@ impl Distributor {
         self.server.address()
     }
 
-    fn check_len(&self, Wish { len, .. }: Wish) -> Result<(), SendError> {
+    fn check_len(&self, Demand { len, .. }: Demand) -> Result<(), SendError> {
         let max = self.payload_max;
         if len > max { Err(SendError::TooLong { len, max }) } else { Ok(()) }
     }
@@ -999,7 +999,7 @@ mod tests {
         let producer = distributor.course.producer(0);
         wait_until("its place is vacant", || !producer.vacant_places().is_empty());
         let next = SessionOptions::new().deadline(DEADLINE).connect(address.as_str()).unwrap();
-        let wish = Wish { to: To::Key(7), len: 3 };
+        let wish = Demand { to: To::Key(7), len: 3 };
         let mut assignment = distributor.course.assign(0, wish).unwrap();
         assignment.copy_from_slice(b"two");
         assignment.commit();

@@ -50,7 +50,7 @@ impl To {
 /// What is given out and not released, and what was taken back.
 #[derive(Debug)]
 pub(crate) struct Plan<T> {
-    slots: Vec<Slot>,
+    slots: Vec<SlotRecords>,
     /// The number of slots with a worker.
     workers: usize,
     /// The keys that have unreleased records in a slot.
@@ -64,7 +64,7 @@ pub(crate) struct Plan<T> {
 
 /// The records of one worker, and of its successors.
 #[derive(Debug, Default)]
-struct Slot {
+struct SlotRecords {
     has_worker: bool,
     /// The ends of the records, in order.
     unreleased: VecDeque<u64>,
@@ -113,7 +113,7 @@ pub(crate) struct Load {
     pub(crate) bytes: u64,
 }
 
-impl Slot {
+impl SlotRecords {
     fn load(&self) -> Load {
         Load { records: self.unreleased.len(), bytes: self.published - self.released }
     }
@@ -144,7 +144,7 @@ impl<T> Plan<T> {
 
     /// There is another slot, with the next number, and nobody there.
     pub(crate) fn add_slot(&mut self) {
-        self.slots.push(Slot::default());
+        self.slots.push(SlotRecords::default());
     }
 
     /// Whether a worker is there now.

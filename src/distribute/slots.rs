@@ -7,7 +7,7 @@
 //!
 //! What this file does not do: it knows nothing of keys, nor of what is given to whom: [`plan`](super::plan) does.
 
-use super::event::{Claim, Departure, Event, Events, SetAside};
+use super::event::{Departure, Event, Events, NamedRecord, SetAside};
 use super::plan::{Deaths, Named};
 use crate::error::Result;
 use crate::lane::{ConsumerInfo, Lane, SeatHandle};
@@ -33,7 +33,7 @@ pub(super) struct Slots {
     count_max: usize,
     limit: &'static str,
     deaths_max: u32,
-    books: Mutex<Books>,
+    books: Mutex<SlotBooks>,
     /// Set while there are slots that the owner has not taken over yet.
     has_new: AtomicBool,
     /// Raised with it.
@@ -41,7 +41,7 @@ pub(super) struct Slots {
 }
 
 #[derive(Debug, Default)]
-struct Books {
+struct SlotBooks {
     slots: Vec<Slot>,
     /// The producers of the last of them, which the owner has not taken over yet.
     new: Vec<Producer>,
@@ -79,7 +79,7 @@ pub(super) enum Occupation {
 
 /// A copy of a record.
 #[derive(Debug)]
-pub(super) struct Copied {
+pub(super) struct RecordCopy {
     /// Where the record ends in its slot.
     pub(super) end: u64,
     pub(super) payload: Box<[u8]>,
@@ -107,7 +107,7 @@ impl Slots {
     }
 
     /// Adds a slot; its number.
-    fn add(&self, books: &mut Books, producer: Producer) -> usize {
+    fn add(&self, books: &mut SlotBooks, producer: Producer) -> usize {
         let (lane, gone_at) = (Arc::clone(producer.owned_lane()), Instant::now());
         let deaths = Deaths::default();
         books.slots.push(Slot { lane, lease: Weak::new(), joined: 0, gone: 0, gone_from: 0, gone_at, deaths });
@@ -136,7 +136,7 @@ impl Slots {
     /// Who is in that slot; notes who has come and gone.
     pub(super) fn look(&self, slot: usize) -> Occupation {
         let mut books = self.books.lock();
-        let Books { slots, events, .. } = &mut *books;
+        let SlotBooks { slots, events, .. } = &mut *books;
         slots[slot].look(slot, self.deaths_max, events)
     }
 
@@ -147,9 +147,9 @@ impl Slots {
         &self,
         slot: usize,
         boundary_from: impl FnOnce(Named) -> u64,
-    ) -> Option<(u64, Vec<Copied>)> {
+    ) -> Option<(u64, Vec<RecordCopy>)> {
         let mut books = self.books.lock();
-        let Books { slots, events, .. } = &mut *books;
+        let SlotBooks { slots, events, .. } = &mut *books;
         // Notes a departure that was not seen yet.
         slots[slot].look(slot, self.deaths_max, events);
         let Slot { lane, deaths, .. } = &mut slots[slot];
@@ -192,7 +192,7 @@ impl Assign for Slots {
         if books.is_closed {
             return Ok(None);
         }
-        let Books { slots, events, .. } = &mut *books;
+        let SlotBooks { slots, events, .. } = &mut *books;
         let mut free = Vec::new();
         for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.lease.strong_count() == 0) {
             let wish = match slot.look(index, self.deaths_max, events) {
@@ -293,9 +293,9 @@ impl Slot {
         let end = end_of(&self.lane.map, found);
         let deaths = self.deaths.note(end);
         if deaths >= deaths_max {
-            let Copied { payload, tag, .. } = copy(&self.lane.map, found, deaths);
+            let RecordCopy { payload, tag, .. } = copy(&self.lane.map, found, deaths);
             if self.lane.roster.pass_over(seat.id(), end) {
-                let claim = Claim { slot: number, from: named(&self.lane.map, found.from), end };
+                let claim = NamedRecord { slot: number, from: named(&self.lane.map, found.from), end };
                 events.claim(claim, SetAside { payload, tag, deaths, worker });
             }
         }
@@ -318,10 +318,10 @@ fn end_of(lane: &LaneMap, found: Found) -> u64 {
 }
 
 /// Copies a record that stays as it is meanwhile: it is kept.
-fn copy(lane: &LaneMap, found: Found, deaths: u32) -> Copied {
+fn copy(lane: &LaneMap, found: Found, deaths: u32) -> RecordCopy {
     let len = found.len as usize;
     let mut words = vec![0_u64; len.div_ceil(8)];
     lane.copy_out(found.payload, &mut words);
     let payload = bytemuck::cast_slice(&words)[..len].into();
-    Copied { end: end_of(lane, found), payload, tag: found.tag, deaths }
+    RecordCopy { end: end_of(lane, found), payload, tag: found.tag, deaths }
 }

@@ -2,7 +2,7 @@
 //!
 //! The invariant: nothing here waits, and what a look in vain was for makes the descriptor readable once it is there.
 
-use super::waits::Wish;
+use super::waits::Demand;
 use super::{Assignment, Distributor, Event, TooFewWorkers};
 use crate::producer::SendError;
 
@@ -25,7 +25,7 @@ impl Distributor {
     }
 
     /// The slot for such a record, if one has room and enough workers are there.
-    pub(crate) fn look_for_room(&mut self, wish: Wish) -> Result<Option<usize>, SendError> {
+    pub(crate) fn look_for_room(&mut self, wish: Demand) -> Result<Option<usize>, SendError> {
         self.check_len(wish)?;
         match self.find_room(wish)? {
             None if self.is_short() && self.too_few_workers == TooFewWorkers::Fail => Err(self.too_few()),
@@ -39,7 +39,7 @@ impl Distributor {
     }
 
     /// Room in a slot that was found to have some.
-    pub(crate) fn assign(&mut self, slot: usize, wish: Wish) -> Result<Assignment<'_>, SendError> {
+    pub(crate) fn assign(&mut self, slot: usize, wish: Demand) -> Result<Assignment<'_>, SendError> {
         self.wish = None;
         self.course.assign(slot, wish)
     }
@@ -48,7 +48,7 @@ impl Distributor {
     pub(crate) fn give_many(
         &mut self,
         slot: usize,
-        wish: Wish,
+        wish: Demand,
         count: usize,
         fill: impl FnMut(usize, &mut [u8]),
     ) -> Result<usize, SendError> {

@@ -33,20 +33,20 @@ const EVENTS_MAX: usize = 16;
 
 /// What a record is reserved for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Demand {
     pub(crate) to: To,
     pub(crate) len: usize,
 }
 
 /// What a distributor sleeps on.
 #[derive(Debug)]
-pub(super) struct Waits {
+pub(super) struct WaitSources {
     poller: Poller,
     timer: Timer,
     spin: Duration,
 }
 
-impl Waits {
+impl WaitSources {
     pub(super) fn new(slots: &Slots, interrupter: Option<&Interrupter>, spin: Duration) -> Result<Self> {
         let watch = || {
             let poller = Poller::new()?;
@@ -84,13 +84,13 @@ impl Waits {
 impl Distributor {
     /// The slot for such a record, if one has room and enough workers are there by the last look, and that will do.
     #[inline(always)]
-    pub(super) fn choose_by_last_look(&mut self, wish: Wish) -> Option<usize> {
+    pub(super) fn choose_by_last_look(&mut self, wish: Demand) -> Option<usize> {
         let may = self.course.may_go_by_last_look(wish.to) && self.course.worker_count() >= self.workers_min;
         if may { self.course.choose(wish) } else { None }
     }
 
     /// The slot for such a record, if one has room now and enough workers are there.
-    pub(super) fn find_room(&mut self, wish: Wish) -> Result<Option<usize>, SendError> {
+    pub(super) fn find_room(&mut self, wish: Demand) -> Result<Option<usize>, SendError> {
         if let Some(slot) = self.choose_by_last_look(wish) {
             return Ok(Some(slot));
         }
@@ -100,7 +100,7 @@ impl Distributor {
 
     /// Waits for room for such a record: its slot.
     #[cold]
-    pub(super) fn wait_for_room(&mut self, wish: Wish, deadline: Deadline) -> Result<usize, SendError> {
+    pub(super) fn wait_for_room(&mut self, wish: Demand, deadline: Deadline) -> Result<usize, SendError> {
         self.wish = Some(wish);
         if self.is_short() && self.too_few_workers == TooFewWorkers::Fail {
             return Err(self.too_few());

@@ -7,7 +7,7 @@ mod stats;
 
 pub use stats::WorkerStats;
 
-use crate::consumer::{Consumer, InHand, OwnedRecord, ReceiveError, Record};
+use crate::consumer::{Consumer, OwnedRecord, ReceiveError, Record, RecordInHand};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::info::LaneInfo;
@@ -535,7 +535,7 @@ impl Drop for Worker {
 #[must_use = "a task that is dropped is not done, and is given to another worker"]
 pub struct Task {
     record: OwnedRecord,
-    in_hand: InHand,
+    in_hand: RecordInHand,
 }
 
 impl Task {

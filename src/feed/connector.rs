@@ -25,7 +25,7 @@ pub(super) const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Where and how a feed connects.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct ConnectPlan {
     pub(super) address: Address,
     pub(super) session: SessionOptions,
     pub(super) attach: Attach,
@@ -98,7 +98,7 @@ struct Work {
 
 impl Connector {
     /// Begins to connect. Raises `reports.done` when the outcome can be [taken](Self::take).
-    pub(super) fn begin(plan: Plan, tries: Tries, reports: &Arc<Reports>) -> Result<Self> {
+    pub(super) fn begin(plan: ConnectPlan, tries: Tries, reports: &Arc<Reports>) -> Result<Self> {
         let (reports, stop) = (Arc::clone(reports), Notice::new()?);
         let shared = Arc::new(Job { work: Mutex::default(), reports, stop });
         let mut word = Word { shared: Arc::clone(&shared), outcome: None };
@@ -144,7 +144,7 @@ impl Drop for Word {
 
 impl Job {
     /// Tries until a lane is joined, or no try is left; `None` if nobody waits for it any more.
-    fn connect(&self, plan: &Plan, tries: Tries) -> Option<Result<Consumer>> {
+    fn connect(&self, plan: &ConnectPlan, tries: Tries) -> Option<Result<Consumer>> {
         let (mut pause, mut is_gone) = (tries.pause, false);
         loop {
             if self.is_stopped_within(pause.min(tries.deadline.remaining().unwrap_or(pause))) {
@@ -181,7 +181,7 @@ enum Failure {
     Gone,
 }
 
-impl Plan {
+impl ConnectPlan {
     /// One try.
     fn join(&self, is_gone: bool) -> std::result::Result<Consumer, Failure> {
         let session = self.session.clone().connect(&self.address).map_err(Failure::For)?;

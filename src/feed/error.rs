@@ -116,14 +116,14 @@ impl From<FeedError> for io::Error {
 }
 
 /// What becomes of an error of the feed's consumer.
-pub(super) enum Outcome {
+pub(super) enum ReadFailure {
     /// The lane cannot be read any more, for this reason.
     Lost(ReceiveError),
     /// The call ends, and the next one goes on.
     Failed(FeedError),
 }
 
-impl From<ReceiveError> for Outcome {
+impl From<ReceiveError> for ReadFailure {
     fn from(error: ReceiveError) -> Self {
         Self::Failed(match error {
             ReceiveError::Empty => FeedError::Empty,

@@ -43,9 +43,9 @@ use crate::ring::cursor::Found;
 use crate::ring::stop::Corruption;
 use crate::session::Address;
 use crate::trace::event;
-use connector::{Connector, PAUSE_MIN, Plan, Reports, Tries};
+use connector::{ConnectPlan, Connector, PAUSE_MIN, Reports, Tries};
 use course::Beginning;
-use error::Outcome;
+use error::ReadFailure;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
@@ -98,7 +98,7 @@ pub struct Feed {
     end: Option<End>,
     /// Why the last lane was lost, which its event borrows.
     lost: Option<ReceiveError>,
-    plan: Plan,
+    plan: ConnectPlan,
     options: FeedOptions,
     /// The pause before the next try.
     pause: Duration,
@@ -161,7 +161,7 @@ impl OpenLane {
 }
 
 /// What a step has brought.
-enum Turn {
+enum StepNews {
     Found(Found),
     Joined(Beginning),
     Finished(u64),
@@ -192,7 +192,7 @@ impl Feed {
         FeedOptions::new().connect(address)
     }
 
-    fn new(plan: Plan, options: FeedOptions) -> Result<Self> {
+    fn new(plan: ConnectPlan, options: FeedOptions) -> Result<Self> {
         let (guard, reports) = (ForkGuard::get()?, Arc::new(Reports::new()?));
         let watch = |poller: &Poller| {
             poller.add(&reports.done, DONE, Trigger::Level)?;
@@ -399,10 +399,10 @@ impl Feed {
     pub fn arm(&mut self) -> Result<bool, FeedError> {
         self.begin_if_away()?;
         match &mut self.phase {
-            Phase::Reading(reading) => reading.consumer.arm().or_else(|error| match Outcome::from(error) {
-                Outcome::Failed(error) => Err(error),
+            Phase::Reading(reading) => reading.consumer.arm().or_else(|error| match ReadFailure::from(error) {
+                ReadFailure::Failed(error) => Err(error),
                 // The next call says it.
-                Outcome::Lost(_) => Ok(false),
+                ReadFailure::Lost(_) => Ok(false),
             }),
             Phase::Connecting(connector) => match !connector.is_done() {
                 true if self.is_interrupted() => Err(FeedError::Interrupted),
@@ -424,16 +424,16 @@ impl Feed {
     #[inline(never)]
     fn receive_closely(&mut self, deadline: Deadline) -> Result<Option<FeedEvent<'_>>, FeedError> {
         let found = match self.advance(deadline)? {
-            Turn::Found(found) => found,
-            Turn::Joined(Beginning { position, missed_bytes }) => {
+            StepNews::Found(found) => found,
+            StepNews::Joined(Beginning { position, missed_bytes }) => {
                 let lane = self.consumer().expect("it has just joined").lane();
                 return Ok(Some(FeedEvent::Joined { lane, position, missed_bytes }));
             }
-            Turn::Finished(position) => return Ok(Some(FeedEvent::Finished { position })),
-            Turn::Lost(why, position) => {
+            StepNews::Finished(position) => return Ok(Some(FeedEvent::Finished { position })),
+            StepNews::Lost(why, position) => {
                 return Ok(Some(FeedEvent::Lost { why: self.lost.insert(why), position }));
             }
-            Turn::Over => return Ok(None),
+            StepNews::Over => return Ok(None),
         };
         Ok(Some(self.record(found)))
     }
@@ -465,7 +465,7 @@ impl Feed {
     }
 
     /// Goes on until there is something to yield.
-    fn advance(&mut self, deadline: Deadline) -> Result<Turn, FeedError> {
+    fn advance(&mut self, deadline: Deadline) -> Result<StepNews, FeedError> {
         loop {
             self.begin_if_away()?;
             match &mut self.phase {
@@ -476,40 +476,40 @@ impl Feed {
                     };
                     match found {
                         Ok(Some(found)) if found.position < reading.first => reading.pass_over(),
-                        Ok(Some(found)) => return Ok(Turn::Found(found)),
+                        Ok(Some(found)) => return Ok(StepNews::Found(found)),
                         Ok(None) => return Ok(self.finish()),
                         Err(error) => return self.fail(error),
                     }
                 }
                 Phase::Connecting(connector) => match connector.take() {
-                    Some(outcome) => return self.join(outcome).map(Turn::Joined).map_err(FeedError::GaveUp),
+                    Some(outcome) => return self.join(outcome).map(StepNews::Joined).map_err(FeedError::GaveUp),
                     None => self.wait_for_connection(deadline)?,
                 },
                 Phase::Corrupt(corruption) => return Err(FeedError::Corrupt(*corruption)),
-                Phase::Over => return Ok(Turn::Over),
+                Phase::Over => return Ok(StepNews::Over),
                 Phase::Away => unreachable!("it has begun to connect"),
             }
         }
     }
 
     /// The lane is finished.
-    fn finish(&mut self) -> Turn {
+    fn finish(&mut self) -> StepNews {
         self.end = Some(if self.options.ends_with_lane { End::OfFeed } else { End::OfLane });
         self.totals.finished += 1;
         event!(INFO, "feed read a lane to its end", address = %self.plan.address, position = self.position());
-        Turn::Finished(self.position())
+        StepNews::Finished(self.position())
     }
 
     /// Its consumer has nothing to give.
-    fn fail(&mut self, error: ReceiveError) -> Result<Turn, FeedError> {
-        match Outcome::from(error) {
-            Outcome::Lost(why) => {
+    fn fail(&mut self, error: ReceiveError) -> Result<StepNews, FeedError> {
+        match ReadFailure::from(error) {
+            ReadFailure::Lost(why) => {
                 self.end = Some(if why == ReceiveError::Abandoned { End::OfLane } else { End::Lost });
                 let position = self.position();
                 self.totals.lose(&self.plan.address, &why, position);
-                Ok(Turn::Lost(why, position))
+                Ok(StepNews::Lost(why, position))
             }
-            Outcome::Failed(error) => {
+            ReadFailure::Failed(error) => {
                 if let FeedError::Corrupt(corruption) = error {
                     let position = self.position();
                     self.totals.lose(&self.plan.address, &ReceiveError::Corrupt(corruption), position);

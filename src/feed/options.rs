@@ -1,7 +1,7 @@
 //! How a feed connects, where it begins, and when it gives up.
 
 use super::Feed;
-use super::connector::Plan;
+use super::connector::ConnectPlan;
 use super::course::{Course, LaneId};
 use crate::error::{Error, Result};
 use crate::session::Address;
@@ -259,7 +259,7 @@ impl FeedOptions {
         }
         let course = Course::new(attach.starts_at(), *later_start, *stand);
         let session = self.session.clone().lanes(attach.name()).patience(Duration::ZERO);
-        let plan = Plan { address: address.into().into_absolute(), session, attach: attach.clone(), course };
+        let plan = ConnectPlan { address: address.into().into_absolute(), session, attach: attach.clone(), course };
         Feed::new(plan, self)
     }
 

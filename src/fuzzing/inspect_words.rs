@@ -2,7 +2,7 @@
 
 use super::Script;
 use super::frames::{control_header, lane_name};
-use crate::inspect::{CONTROL_WORDS, FileKey, Found, LaneLook, MemfdName, STRIPE_WORDS, StripeLook};
+use crate::inspect::{CONTROL_WORDS, FileKey, FoundFile, LaneLook, MemfdName, STRIPE_WORDS, StripeLook};
 use crate::layout::{
     CONTROL_HEADER_WORDS, ControlHeader, Geometry, INTENT_OFFSET, PUBLISHED_OFFSET, SEAT_KIND_OFFSET, STATE_OFFSET,
 };
@@ -69,5 +69,5 @@ fn check_stripe(words: &[u64; STRIPE_WORDS], lane: &LaneLook) {
 fn check_line(line: &[u8]) {
     let is_named = |bytes: &[u8]| bytes.windows(14).any(|part| part == b"/memfd:fdring:");
     assert!(MemfdName::of_link(line).is_none() || line.starts_with(b"/memfd:fdring:"));
-    assert!(Found::of_mapping(line).is_none() || is_named(line));
+    assert!(FoundFile::of_mapping(line).is_none() || is_named(line));
 }

@@ -22,15 +22,15 @@ pub(super) struct Incoming {
 #[derive(Debug)]
 enum State {
     AwaitOffer,
-    Mapping(Vec<OfferedLane>),
-    AwaitAttached(Vec<OfferedLane>),
-    Established(Vec<OfferedLane>),
+    Mapping(Vec<TrackedLane>),
+    AwaitAttached(Vec<TrackedLane>),
+    Established(Vec<TrackedLane>),
     Over,
 }
 
 /// A lane that was offered.
 #[derive(Clone, Copy, Debug)]
-struct OfferedLane {
+struct TrackedLane {
     record_align: u64,
     /// Whether it was attached to, and there was no Evicted.
     has_seat: bool,
@@ -105,13 +105,13 @@ impl Incoming {
             }
         }
         let aligns = offer.lanes.iter().map(|lane| lane.terms.geometry.record_align());
-        let reading = |record_align| OfferedLane { record_align, has_seat: false, asked: None, owed_reports: 0 };
+        let reading = |record_align| TrackedLane { record_align, has_seat: false, asked: None, owed_reports: 0 };
         self.state = State::Mapping(aligns.map(reading).collect());
         Ok(Step::Offer(offer))
     }
 
     /// Checks that reading can start where the producer says.
-    fn on_attached(&mut self, readings: Vec<OfferedLane>, starts: Vec<u64>) -> Result<Step, HandshakeError> {
+    fn on_attached(&mut self, readings: Vec<TrackedLane>, starts: Vec<u64>) -> Result<Step, HandshakeError> {
         if starts.len() != readings.len() {
             return Err(HandshakeError::Count { frame: "Attached", came: starts.len(), expected: readings.len() });
         }
@@ -132,7 +132,7 @@ impl Incoming {
     }
 
     /// Checks that there is a seat which can be gone.
-    fn on_evicted(&mut self, mut readings: Vec<OfferedLane>, lane: usize) -> Result<Step, HandshakeError> {
+    fn on_evicted(&mut self, mut readings: Vec<TrackedLane>, lane: usize) -> Result<Step, HandshakeError> {
         let has_seat = readings.get_mut(lane).is_some_and(|reading| mem::take(&mut reading.has_seat));
         if !has_seat {
             return Err(HandshakeError::NoSeat { lane });
@@ -142,7 +142,7 @@ impl Incoming {
     }
 
     /// Checks that it was asked for. The answer to an earlier Query, which came too late, counts too.
-    fn on_report(&mut self, mut readings: Vec<OfferedLane>, report: Report) -> Result<Step, HandshakeError> {
+    fn on_report(&mut self, mut readings: Vec<TrackedLane>, report: Report) -> Result<Step, HandshakeError> {
         let lane = report.lane;
         match readings.get_mut(lane).map(|reading| &mut reading.owed_reports) {
             Some(owed) if *owed != 0 => *owed -= 1,

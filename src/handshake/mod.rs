@@ -37,7 +37,7 @@ pub(crate) use incoming::START_LIMIT;
 use crate::terms::BellKind;
 use crate::wire::{
     ByeReason, Frame, FrameError, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, Report, Role,
-    Sender, VERSION_MAX, VERSION_MIN, check_distinct,
+    SendingEnd, VERSION_MAX, VERSION_MIN, check_distinct,
 };
 use incoming::Incoming;
 use outgoing::Outgoing;
@@ -237,7 +237,7 @@ impl Directions {
         match (&mut self.outgoing, &mut self.incoming) {
             (Some(outgoing), None) => outgoing.on_frame(frame),
             (None, Some(incoming)) => incoming.on_frame(frame),
-            (Some(outgoing), Some(_)) if frame.sender() == Sender::Consumer => outgoing.on_frame(frame),
+            (Some(outgoing), Some(_)) if frame.sender() == SendingEnd::Consumer => outgoing.on_frame(frame),
             (_, Some(incoming)) => incoming.on_frame(frame),
             (None, None) => Err(HandshakeError::Over),
         }

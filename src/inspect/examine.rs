@@ -3,8 +3,8 @@
 //! The invariant: whatever the words and the headers are, nothing here panics, loops for long, or takes much memory.
 //! What is looked at may change meanwhile, so that only what breaks the protocol at any moment is a fault.
 
-use super::files::{FileKey, MemfdName, OpenedFile, Role, open_at, read_words};
-use super::process::{Miss, Pins};
+use super::files::{FileKey, FileRole, MemfdName, OpenedFile, open_at, read_words};
+use super::process::{NotSeen, Pins};
 use super::records::{self, RecordView};
 use super::survey::{LaneFile, Search, own};
 use super::words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS};
@@ -190,7 +190,7 @@ impl Survey {
         let mut pins = Pins::default();
         let is_wanted = |name: &MemfdName| {
             let id = name.id.map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-            name.role == Role::Control && (name.lane.as_deref() == Some(wanted) || id.as_deref() == Some(wanted))
+            name.role == FileRole::Control && (name.lane.as_deref() == Some(wanted) || id.as_deref() == Some(wanted))
         };
         let files = self.search.files().iter().filter(|(_, file)| is_wanted(&file.name));
         files.map(|(key, file)| Examiner { search: &self.search, pins: &mut pins }.examine(*key, file)).collect()
@@ -256,7 +256,7 @@ impl Examiner<'_> {
     ) -> Result<Option<OpenedFile>> {
         let opened = match open_at(&file.places, key, self.search.devices(), self.pins) {
             Ok(opened) => opened,
-            Err(Miss::Own(errno)) => return Err(own(errno)),
+            Err(NotSeen::Own(errno)) => return Err(own(errno)),
             Err(miss) => {
                 lane.faults.push(format!("the {kind} region cannot be looked at: {}", sentence(miss)));
                 return Ok(None);
@@ -296,7 +296,7 @@ impl Examiner<'_> {
 
     fn data(&mut self, look: &LaneLook, lane: &mut Examination) -> Result<Option<OpenedFile>> {
         let files = self.search.files();
-        let found = files.iter().find(|(key, file)| file.name.role == Role::Data && key.inode == look.data_inode);
+        let found = files.iter().find(|(key, file)| file.name.role == FileRole::Data && key.inode == look.data_inode);
         let Some((key, file)) = found else {
             lane.faults
                 .push(format!("no process that is seen has its data region, whose inode is {}", look.data_inode));
@@ -324,11 +324,11 @@ impl Examiner<'_> {
     ) -> Result<Vec<u64>> {
         let mut begins = Vec::new();
         let files = self.search.files();
-        let is_near = |seat: &LaneFile| seat.name.role == Role::Seat && seat.is_with(file);
+        let is_near = |seat: &LaneFile| seat.name.role == FileRole::Seat && seat.is_with(file);
         for (key, seat) in files.iter().filter(|(key, seat)| **key != control && is_near(seat)) {
             let opened = match open_at(&seat.places, *key, self.search.devices(), self.pins) {
                 Ok(opened) => opened,
-                Err(Miss::Own(errno)) => return Err(own(errno)),
+                Err(NotSeen::Own(errno)) => return Err(own(errno)),
                 Err(_) => continue,
             };
             let len = opened.len.min(seat_len_bytes(LANES_PER_SESSION_MAX));
@@ -399,9 +399,9 @@ fn words_of(words: &[u64], names: &[(&'static str, usize, usize)], base: usize) 
 }
 
 /// The examination, which ends with what could not be looked at.
-fn fault(mut lane: Examination, what: &str, miss: Miss) -> Result<Examination> {
+fn fault(mut lane: Examination, what: &str, miss: NotSeen) -> Result<Examination> {
     match miss {
-        Miss::Own(errno) => Err(own(errno)),
+        NotSeen::Own(errno) => Err(own(errno)),
         miss => {
             lane.faults.push(format!("{what} cannot be looked at: {}", sentence(miss)));
             Ok(lane)
@@ -409,10 +409,10 @@ fn fault(mut lane: Examination, what: &str, miss: Miss) -> Result<Examination> {
     }
 }
 
-fn sentence(miss: Miss) -> String {
+fn sentence(miss: NotSeen) -> String {
     match miss {
-        Miss::Nothing => Reason::Gone.to_string(),
-        Miss::Reason(reason) => reason.to_string(),
-        Miss::Own(errno) => errno.to_string(),
+        NotSeen::Nothing => Reason::Gone.to_string(),
+        NotSeen::Reason(reason) => reason.to_string(),
+        NotSeen::Own(errno) => errno.to_string(),
     }
 }

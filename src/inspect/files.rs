@@ -4,7 +4,7 @@
 //! only to be read. So opening never waits, has no effect on a device, and gives no way to write. A name is a claim
 //! that decides where to look, and no more.
 
-use super::process::{Miss, Pins, Process};
+use super::process::{NotSeen, Pins, Process};
 use super::{ProcessView, Reason};
 use crate::layout::LANE_NAME_MAX_BYTES;
 use crate::region::{Region, Seals};
@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 /// Which of a lane's regions a file is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum FileRole {
     Control,
     Data,
     Seat,
@@ -25,7 +25,7 @@ pub(crate) enum Role {
 /// What the name of a memfd says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemfdName {
-    pub(crate) role: Role,
+    pub(crate) role: FileRole,
     /// Of a region of one lane: its name, without what could play tricks on a terminal.
     pub(crate) lane: Option<String>,
     /// And its id.
@@ -39,7 +39,7 @@ impl MemfdName {
     pub(crate) fn of_link(link: &[u8]) -> Option<Self> {
         const ID_DIGITS: usize = 32;
         let name = link.strip_prefix(b"/memfd:fdring:")?.strip_suffix(b" (deleted)")?;
-        let seat = |pid| Some(Self { role: Role::Seat, lane: None, id: None, pid });
+        let seat = |pid| Some(Self { role: FileRole::Seat, lane: None, id: None, pid });
         match name.strip_prefix(b"seat") {
             Some(b"") => return seat(None),
             Some([b':', digits @ ..]) if digits.iter().all(u8::is_ascii_digit) => {
@@ -53,7 +53,7 @@ impl MemfdName {
             let lane = String::from_utf8_lossy(name.strip_suffix(suffix)?);
             Some(Self { role, lane: Some(printable(&lane, LANE_NAME_MAX_BYTES)), id: Some(id), pid: None })
         };
-        of_lane(b":control:", Role::Control).or_else(|| of_lane(b":data:", Role::Data))
+        of_lane(b":control:", FileRole::Control).or_else(|| of_lane(b":data:", FileRole::Data))
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) enum Via {
 
 /// A file of a lane, as a process has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundFile {
     pub(crate) key: FileKey,
     pub(crate) name: MemfdName,
     pub(crate) via: Via,
@@ -104,7 +104,7 @@ pub(crate) struct Found {
 
 /// Where a file can be opened.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct OpenPath {
     pub(super) process: ProcessView,
     pub(crate) via: Via,
 }
@@ -122,19 +122,19 @@ pub(super) struct OpenedFile {
 
 /// Opens a file at one of the places where it was found.
 pub(super) fn open_at(
-    places: &[Place],
+    places: &[OpenPath],
     key: FileKey,
     devices: &[(u32, u32)],
     pins: &mut Pins,
-) -> Result<OpenedFile, Miss> {
-    let mut miss = Miss::Nothing;
+) -> Result<OpenedFile, NotSeen> {
+    let mut miss = NotSeen::Nothing;
     // What is mapped only needs rights of its own, see proc_pid_map_files(5).
     let (open, mapped): (Vec<_>, Vec<_>) = places.iter().partition(|place| matches!(place.via, Via::Fd(_)));
-    for Place { process, via } in open.into_iter().chain(mapped) {
+    for OpenPath { process, via } in open.into_iter().chain(mapped) {
         match pins.open_again(process).and_then(|process| open_of(process, *via, key, devices)) {
             Ok(file) => return Ok(file),
-            Err(Miss::Own(errno)) => return Err(Miss::Own(errno)),
-            Err(Miss::Nothing) => {}
+            Err(NotSeen::Own(errno)) => return Err(NotSeen::Own(errno)),
+            Err(NotSeen::Nothing) => {}
             Err(other) => miss = other,
         }
     }
@@ -142,25 +142,25 @@ pub(super) fn open_at(
 }
 
 /// Opens what a process has, if it is that file.
-fn open_of(process: &Process, via: Via, key: FileKey, devices: &[(u32, u32)]) -> Result<OpenedFile, Miss> {
+fn open_of(process: &Process, via: Via, key: FileKey, devices: &[(u32, u32)]) -> Result<OpenedFile, NotSeen> {
     let path = match via {
         Via::Fd(number) => format!("fd/{number}"),
         Via::Map { start, end, .. } => format!("map_files/{start:x}-{end:x}"),
     };
     let pin = openat(&process.dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| match via {
-        Via::Map { .. } if errno == Errno::PERM => Miss::Reason(Reason::NeedsPrivilege),
+        Via::Map { .. } if errno == Errno::PERM => NotSeen::Reason(Reason::NeedsPrivilege),
         _ => process.explain(errno.into()),
     })?;
     open_pinned(pin.as_fd(), key, devices)
 }
 
 /// Opens a pinned file to be read, if it is the one that was looked for, in memory.
-fn open_pinned(pin: BorrowedFd<'_>, key: FileKey, devices: &[(u32, u32)]) -> Result<OpenedFile, Miss> {
+fn open_pinned(pin: BorrowedFd<'_>, key: FileKey, devices: &[(u32, u32)]) -> Result<OpenedFile, NotSeen> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let stat = statx(pin, "", flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
     // Another file has taken the number meanwhile: a fifo, say, or one of a file system that answers when it likes.
     if FileKey::of(&stat) != key || !devices.contains(&key.device) {
-        return Err(Miss::Nothing);
+        return Err(NotSeen::Nothing);
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = open(format!("/proc/self/fd/{}", pin.as_raw_fd()), flags, Mode::empty())?;
@@ -173,28 +173,28 @@ fn open_pinned(pin: BorrowedFd<'_>, key: FileKey, devices: &[(u32, u32)]) -> Res
 
 impl OpenedFile {
     /// Checks the file as one that a peer has sent.
-    pub(super) fn into_region(self, what: &str, len_bytes: u64, seals: Seals) -> Result<Region, Miss> {
+    pub(super) fn into_region(self, what: &str, len_bytes: u64, seals: Seals) -> Result<Region, NotSeen> {
         if !Region::has_seals(&self.fd, seals) {
-            return Err(Miss::Reason(Reason::Unsealed));
+            return Err(NotSeen::Reason(Reason::Unsealed));
         }
-        Region::look_at(self.fd, what, len_bytes, seals).map_err(|error| Miss::Reason(Reason::broken(&error)))
+        Region::look_at(self.fd, what, len_bytes, seals).map_err(|error| NotSeen::Reason(Reason::broken(&error)))
     }
 }
 
 /// The words of a file from `offset` on, copied once. Reading a file never raises SIGBUS, whatever becomes of it.
-pub(super) fn read_words<const N: usize>(fd: impl AsFd, offset: u64) -> Result<[u64; N], Miss> {
+pub(super) fn read_words<const N: usize>(fd: impl AsFd, offset: u64) -> Result<[u64; N], NotSeen> {
     let mut words = [0; N];
     read_into(fd, offset, &mut words)?;
     Ok(words)
 }
 
 /// As [`read_words`], as many as there is room for.
-pub(super) fn read_into(fd: impl AsFd, offset: u64, words: &mut [u64]) -> Result<(), Miss> {
+pub(super) fn read_into(fd: impl AsFd, offset: u64, words: &mut [u64]) -> Result<(), NotSeen> {
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
     let mut done = 0;
     while done < bytes.len() {
         match rustix::io::retry_on_intr(|| rustix::io::pread(&fd, &mut bytes[done..], offset + done as u64))? {
-            0 => return Err(Miss::Reason(Reason::Broken { fault: "a region became shorter".to_owned() })),
+            0 => return Err(NotSeen::Reason(Reason::Broken { fault: "a region became shorter".to_owned() })),
             len => done += len,
         }
     }
@@ -207,20 +207,20 @@ mod tests {
 
     const ID: &str = "0123456789abcdef0123456789abcdef";
 
-    fn name(name: &str) -> Option<(Role, Option<u32>)> {
+    fn name(name: &str) -> Option<(FileRole, Option<u32>)> {
         let name = MemfdName::of_link(format!("/memfd:fdring:{name} (deleted)").as_bytes());
         name.map(|MemfdName { role, pid, .. }| (role, pid))
     }
 
     #[test]
     fn a_memfd_is_known_by_the_end_of_its_name() {
-        assert_eq!(name(&format!("ticks:control:{ID}")), Some((Role::Control, None)));
-        assert_eq!(name(&format!("ticks:data:{ID}")), Some((Role::Data, None)));
-        assert_eq!(name(&format!("a:control:b:data:{ID}")), Some((Role::Data, None)), "a name with colons");
-        assert_eq!(name("seat"), Some((Role::Seat, None)));
-        assert_eq!(name("seat:4711"), Some((Role::Seat, Some(4711))));
-        assert_eq!(name("seat:99999999999"), Some((Role::Seat, None)), "no number of a process");
-        assert_eq!(name(&format!("seat:control:{ID}")), Some((Role::Control, None)), "a lane named seat");
+        assert_eq!(name(&format!("ticks:control:{ID}")), Some((FileRole::Control, None)));
+        assert_eq!(name(&format!("ticks:data:{ID}")), Some((FileRole::Data, None)));
+        assert_eq!(name(&format!("a:control:b:data:{ID}")), Some((FileRole::Data, None)), "a name with colons");
+        assert_eq!(name("seat"), Some((FileRole::Seat, None)));
+        assert_eq!(name("seat:4711"), Some((FileRole::Seat, Some(4711))));
+        assert_eq!(name("seat:99999999999"), Some((FileRole::Seat, None)), "no number of a process");
+        assert_eq!(name(&format!("seat:control:{ID}")), Some((FileRole::Control, None)), "a lane named seat");
         for other in ["", "ticks", "seats", "seat:x", "ticks:control:", "ticks:control:xyz", "ticks:other:"] {
             assert_eq!(name(other), None, "{other}");
             assert_eq!(name(&format!("{other}{ID}")).filter(|_| other != "ticks:control:"), None, "{other}");
@@ -236,7 +236,7 @@ mod tests {
         for (words, offset) in
             [(read_words::<2>(&memfd, 0).map(|_| ()), 0), (read_words::<1>(&memfd, 8).map(|_| ()), 8)]
         {
-            assert!(matches!(words, Err(Miss::Reason(Reason::Broken { .. }))), "at {offset}");
+            assert!(matches!(words, Err(NotSeen::Reason(Reason::Broken { .. }))), "at {offset}");
         }
     }
 
@@ -249,8 +249,8 @@ mod tests {
         let access = rustix::fs::fcntl_getfl(&opened.fd).unwrap() & OFlags::ACCMODE;
         assert_eq!(access, OFlags::RDONLY, "nothing can be written there");
         let other = FileKey { inode: key.inode + 1, ..key };
-        assert!(matches!(open_pinned(memfd.as_fd(), other, &devices), Err(Miss::Nothing)));
-        assert!(matches!(open_pinned(memfd.as_fd(), key, &[]), Err(Miss::Nothing)), "on a device of another kind");
+        assert!(matches!(open_pinned(memfd.as_fd(), other, &devices), Err(NotSeen::Nothing)));
+        assert!(matches!(open_pinned(memfd.as_fd(), key, &[]), Err(NotSeen::Nothing)), "on a device of another kind");
     }
 
     #[test]

@@ -38,7 +38,7 @@ mod words;
 
 use crate::error::Error;
 use crate::lane::LaneInfo;
-use files::Place;
+use files::OpenPath;
 use process::Pins;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
@@ -53,7 +53,7 @@ pub use survey::{lanes, process};
 
 pub(crate) use files::FileKey;
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use files::{Found, MemfdName};
+pub(crate) use files::{FoundFile, MemfdName};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS};
 
@@ -131,9 +131,9 @@ pub struct LaneView {
     pub rates: Option<Rates>,
     looked_at: Instant,
     control: FileKey,
-    control_places: Vec<Place>,
+    control_places: Vec<OpenPath>,
     /// Of the data region, if it was found.
-    data: Option<(FileKey, Vec<Place>)>,
+    data: Option<(FileKey, Vec<OpenPath>)>,
 }
 
 /// Whether more can come on a lane.

@@ -6,7 +6,7 @@
 //!
 //! What this file does not do: it opens no file of a lane. [`files`](super::files) does that.
 
-use super::files::{FileKey, Found, MemfdName, Via};
+use super::files::{FileKey, FoundFile, MemfdName, Via};
 use super::{ProcessView, Reason};
 use crate::error::{Error, Result};
 use crate::os::peer::{is_out_of_descriptors, known_user};
@@ -39,7 +39,7 @@ pub(super) struct Process {
 
 /// Why a process, or something of it, was not seen.
 #[derive(Debug)]
-pub(super) enum Miss {
+pub(super) enum NotSeen {
     /// It has ended, or has nothing to be seen.
     Nothing,
     Reason(Reason),
@@ -47,7 +47,7 @@ pub(super) enum Miss {
     Own(Errno),
 }
 
-impl From<Errno> for Miss {
+impl From<Errno> for NotSeen {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::NOENT | Errno::SRCH => Self::Nothing,
@@ -79,22 +79,22 @@ fn numbers_in(dir: OwnedFd) -> rustix::io::Result<Vec<u32>> {
 
 impl Process {
     /// The process of this number.
-    pub(super) fn open(pid: u32) -> Result<Self, Miss> {
+    pub(super) fn open(pid: u32) -> Result<Self, NotSeen> {
         let dir = open(format!("/proc/{pid}"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let stat = Stat::parse(&read_text(&dir, "stat")?).ok_or(Miss::Nothing)?;
+        let stat = Stat::parse(&read_text(&dir, "stat")?).ok_or(NotSeen::Nothing)?;
         if stat.has_ended || stat.is_of_kernel {
-            return Err(Miss::Nothing);
+            return Err(NotSeen::Nothing);
         }
-        let uids = uids_in(&read_text(&dir, "status")?).ok_or(Miss::Nothing)?;
+        let uids = uids_in(&read_text(&dir, "status")?).ok_or(NotSeen::Nothing)?;
         let command = printable(&stat.command, COMMAND_MAX_BYTES);
         let view = ProcessView { pid, uid: known_user(uids[1]), command, started: stat.started };
         Ok(Self { dir, view, uids })
     }
 
     /// The same process as before, if it still runs.
-    pub(super) fn open_again(view: &ProcessView) -> Result<Self, Miss> {
+    pub(super) fn open_again(view: &ProcessView) -> Result<Self, NotSeen> {
         let process = Self::open(view.pid)?;
-        if process.is(view) { Ok(process) } else { Err(Miss::Nothing) }
+        if process.is(view) { Ok(process) } else { Err(NotSeen::Nothing) }
     }
 
     /// Whether it is that process, whatever its command is by now.
@@ -103,18 +103,18 @@ impl Process {
     }
 
     /// Makes sure that it still runs: one that has ended has no program, also while nobody has waited for it.
-    fn check_running(&self) -> Result<(), Miss> {
+    fn check_running(&self) -> Result<(), NotSeen> {
         Ok(readlinkat(&self.dir, "exe", Vec::new()).map(drop)?)
     }
 
     /// The files of lanes that it has open or mapped.
-    pub(super) fn files(&self, devices: &[(u32, u32)]) -> Result<Vec<Found>, Miss> {
+    pub(super) fn files(&self, devices: &[(u32, u32)]) -> Result<Vec<FoundFile>, NotSeen> {
         let open = self.open_files(devices).map_err(|miss| self.explain(miss))?;
         let mapped = self.mapped_files(devices).map_err(|miss| self.explain(miss))?;
         Ok(open.into_iter().chain(mapped).collect())
     }
 
-    fn open_files(&self, devices: &[(u32, u32)]) -> Result<Vec<Found>, Miss> {
+    fn open_files(&self, devices: &[(u32, u32)]) -> Result<Vec<FoundFile>, NotSeen> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let numbers = numbers_in(openat(&self.dir, "fd", flags, Mode::empty())?)?;
         let mut found = Vec::new();
@@ -134,7 +134,7 @@ impl Process {
             // A file system of the other process's own is not asked (AT_STATX_DONT_SYNC).
             match statx(&self.dir, &path, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) {
                 Ok(stat) if devices.contains(&(stat.stx_dev_major, stat.stx_dev_minor)) => {
-                    found.push(Found { key: FileKey::of(&stat), name, via: Via::Fd(number) });
+                    found.push(FoundFile { key: FileKey::of(&stat), name, via: Via::Fd(number) });
                 }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
@@ -145,7 +145,7 @@ impl Process {
 
     /// The numbers of the processes that it watches by pidfds: −1 of one that has ended, 0 of one in a pid namespace
     /// that is not known here. See pidfd_open(2).
-    pub(super) fn watched(&self) -> Result<Vec<i32>, Miss> {
+    pub(super) fn watched(&self) -> Result<Vec<i32>, NotSeen> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut watched = Vec::new();
         for number in numbers_in(openat(&self.dir, "fd", flags, Mode::empty())?)? {
@@ -160,23 +160,23 @@ impl Process {
         Ok(watched)
     }
 
-    fn mapped_files(&self, devices: &[(u32, u32)]) -> Result<Vec<Found>, Miss> {
+    fn mapped_files(&self, devices: &[(u32, u32)]) -> Result<Vec<FoundFile>, NotSeen> {
         let maps = openat(&self.dir, "maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let maps = BufReader::with_capacity(64 << 10, File::from(maps));
         found_in(maps, devices).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO).into())
     }
 
     /// Says why it was denied.
-    pub(super) fn explain(&self, miss: Miss) -> Miss {
-        let Miss::Reason(Reason::Denied) = miss else { return miss };
+    pub(super) fn explain(&self, miss: NotSeen) -> NotSeen {
+        let NotSeen::Reason(Reason::Denied) = miss else { return miss };
         let own = geteuid().as_raw();
         if self.uids.iter().any(|uid| *uid != own) {
-            return Miss::Reason(Reason::OtherUser);
+            return NotSeen::Reason(Reason::OtherUser);
         }
         // What may not be read by everybody, of one that may not be dumped, belongs to root, see proc(5).
         match statx(&self.dir, "fd", AtFlags::STATX_DONT_SYNC, StatxFlags::UID) {
-            Ok(stat) if stat.stx_uid != own => Miss::Reason(Reason::Undumpable),
-            _ => Miss::Reason(Reason::Denied),
+            Ok(stat) if stat.stx_uid != own => NotSeen::Reason(Reason::Undumpable),
+            _ => NotSeen::Reason(Reason::Denied),
         }
     }
 
@@ -196,7 +196,7 @@ impl Pins {
 
     /// The same process as before, if it still runs, or ran when it was pinned: one that has ended since has nothing
     /// to be opened.
-    pub(super) fn open_again(&mut self, view: &ProcessView) -> Result<&Process, Miss> {
+    pub(super) fn open_again(&mut self, view: &ProcessView) -> Result<&Process, NotSeen> {
         let index = match self.place(view) {
             Some(index) => index,
             None => {
@@ -210,7 +210,7 @@ impl Pins {
     }
 
     /// Makes sure that a process still runs.
-    pub(super) fn check(&mut self, view: &ProcessView) -> Result<(), Miss> {
+    pub(super) fn check(&mut self, view: &ProcessView) -> Result<(), NotSeen> {
         match self.place(view) {
             Some(index) => self.0[index].check_running(),
             None => self.open_again(view).map(drop),
@@ -235,7 +235,7 @@ impl Clone for Pins {
 }
 
 /// The beginning of a file in a process's directory.
-fn read_text(dir: &OwnedFd, name: &str) -> Result<String, Miss> {
+fn read_text(dir: &OwnedFd, name: &str) -> Result<String, NotSeen> {
     let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     // As much as such a file has, as a rule: then one read takes it.
     let mut bytes = Vec::with_capacity(2048);
@@ -291,7 +291,7 @@ pub(super) fn is_in_namespace() -> bool {
 }
 
 /// The files of lanes in the lines of /proc/PID/maps.
-fn found_in(mut maps: impl BufRead, devices: &[(u32, u32)]) -> std::io::Result<Vec<Found>> {
+fn found_in(mut maps: impl BufRead, devices: &[(u32, u32)]) -> std::io::Result<Vec<FoundFile>> {
     let (mut found, mut line) = (Vec::new(), Vec::new());
     loop {
         line.clear();
@@ -299,14 +299,16 @@ fn found_in(mut maps: impl BufRead, devices: &[(u32, u32)]) -> std::io::Result<V
             return Ok(found);
         }
         match line.last() {
-            Some(b'\n') => found.extend(Found::of_mapping(&line).filter(|found| devices.contains(&found.key.device))),
+            Some(b'\n') => {
+                found.extend(FoundFile::of_mapping(&line).filter(|found| devices.contains(&found.key.device)))
+            }
             // The path is one that the process has chosen, and its rest may look like a line of its own.
             _ => _ = maps.skip_until(b'\n')?,
         }
     }
 }
 
-impl Found {
+impl FoundFile {
     /// What a line of /proc/PID/maps says, if it is of a lane's file.
     pub(crate) fn of_mapping(line: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
@@ -331,7 +333,7 @@ impl Found {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Role;
+    use super::super::files::FileRole;
     use super::*;
     use rustix::process::Pid;
 
@@ -353,7 +355,7 @@ mod tests {
         let own = Process::open(std::process::id()).unwrap().view;
         assert_eq!(Process::open_again(&own).unwrap().view, own);
         let successor = ProcessView { started: own.started - 1, ..own };
-        assert!(matches!(Process::open_again(&successor), Err(Miss::Nothing)));
+        assert!(matches!(Process::open_again(&successor), Err(NotSeen::Nothing)));
     }
 
     #[test]
@@ -362,7 +364,7 @@ mod tests {
         let mut pins = Pins::default();
         assert_eq!(pins.open_again(&own).unwrap().view, own);
         let successor = ProcessView { started: own.started - 1, ..own.clone() };
-        assert!(matches!(pins.open_again(&successor), Err(Miss::Nothing)));
+        assert!(matches!(pins.open_again(&successor), Err(NotSeen::Nothing)));
         // Another command is no other process.
         pins.open_again(&ProcessView { command: "other".to_owned(), ..own.clone() }).unwrap();
         assert_eq!(pins.0.len(), 1);
@@ -393,9 +395,9 @@ mod tests {
         let id = rustix::process::WaitId::Pid(Pid::from_child(&child));
         let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         rustix::process::waitid(id, options).unwrap();
-        assert!(matches!(pins.check(&view), Err(Miss::Nothing)), "it waits to be waited for");
+        assert!(matches!(pins.check(&view), Err(NotSeen::Nothing)), "it waits to be waited for");
         child.wait().unwrap();
-        assert!(matches!(pins.check(&view), Err(Miss::Nothing)));
+        assert!(matches!(pins.check(&view), Err(NotSeen::Nothing)));
     }
 
     #[test]
@@ -412,14 +414,15 @@ mod tests {
             format!("7f00-8f00 {permissions} {offset} 00:01 77                         /memfd:{name} (deleted)\n")
         };
         let control = format!("fdring:my lane:control:{id}");
-        let found = Found::of_mapping(line("rw-s", "00000000", &control).as_bytes()).unwrap();
+        let found = FoundFile::of_mapping(line("rw-s", "00000000", &control).as_bytes()).unwrap();
         let key = FileKey { device: (0, 1), inode: 77 };
         let via = Via::Map { start: 0x7f00, end: 0x8f00, is_writable: true };
-        let name = MemfdName { role: Role::Control, lane: Some("my lane".to_owned()), id: found.name.id, pid: None };
-        assert_eq!(found, Found { key, name, via });
-        let read_only = Found::of_mapping(line("r--s", "00000000", &control).as_bytes()).unwrap();
+        let name =
+            MemfdName { role: FileRole::Control, lane: Some("my lane".to_owned()), id: found.name.id, pid: None };
+        assert_eq!(found, FoundFile { key, name, via });
+        let read_only = FoundFile::of_mapping(line("r--s", "00000000", &control).as_bytes()).unwrap();
         assert_eq!(read_only.via, Via::Map { start: 0x7f00, end: 0x8f00, is_writable: false });
-        let private = Found::of_mapping(line("rw-p", "00000000", &control).as_bytes()).unwrap();
+        let private = FoundFile::of_mapping(line("rw-p", "00000000", &control).as_bytes()).unwrap();
         assert_eq!(private.via, read_only.via, "what is private is not written");
         for other in [
             line("rw-s", "00001000", &control),
@@ -431,7 +434,7 @@ mod tests {
             "7f00-8f00 rw-p 00000000 00:00 0 \n".to_owned(),
             String::new(),
         ] {
-            assert_eq!(Found::of_mapping(other.as_bytes()), None, "{other:?}");
+            assert_eq!(FoundFile::of_mapping(other.as_bytes()), None, "{other:?}");
         }
     }
 

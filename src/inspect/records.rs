@@ -4,7 +4,7 @@
 //! time that it was read is no record and no fault.
 
 use super::files::read_words;
-use super::process::Miss;
+use super::process::NotSeen;
 use crate::info::MonotonicTime;
 use crate::layout::{Geometry, HEADER_LEN_BYTES, INTENT_OFFSET, RecordHeader, RecordKind, STAMP_OFFSET};
 use std::ops::Range;
@@ -62,7 +62,7 @@ pub(super) fn look(
     geometry: &Geometry,
     is_stamped: bool,
     positions: &Positions,
-) -> Result<(Vec<RecordView>, Vec<String>), Miss> {
+) -> Result<(Vec<RecordView>, Vec<String>), NotSeen> {
     let Positions { published, last, .. } = *positions;
     let capacity = geometry.capacity();
     // What begins below it may be overwritten.
@@ -90,11 +90,11 @@ pub(super) fn look(
 
 /// Goes from header to header through whole records, up to the first that cannot be one.
 fn walk(
-    word: impl Fn(u64) -> Result<u64, Miss>,
+    word: impl Fn(u64) -> Result<u64, NotSeen>,
     geometry: &Geometry,
     is_stamped: bool,
     range: Range<u64>,
-) -> Result<(Vec<RecordView>, Option<String>), Miss> {
+) -> Result<(Vec<RecordView>, Option<String>), NotSeen> {
     let (mut records, mut position) = (Vec::new(), range.start);
     while position < range.end {
         if records.len() == STEPS_MAX {

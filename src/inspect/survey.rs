@@ -3,8 +3,8 @@
 //! The invariant: what is open of a lane is closed when a look is done. A survey keeps directories of /proc alone, of a
 //! few processes, and only from a look at what is known on.
 
-use super::files::{FileKey, Found, MemfdName, Place, Role, Via, open_at, read_into, read_words};
-use super::process::{Miss, Pins, Process, is_hiding, is_in_namespace, numbers};
+use super::files::{FileKey, FileRole, FoundFile, MemfdName, OpenPath, Via, open_at, read_into, read_words};
+use super::process::{NotSeen, Pins, Process, is_hiding, is_in_namespace, numbers};
 use super::words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS, StripeLook};
 use super::{ConsumerView, LaneState, LaneView, ProcessView, Rates, Reason, Survey, Unseen};
 use crate::error::{Error, Result};
@@ -58,8 +58,8 @@ pub fn lanes() -> Result<Survey> {
 /// [`Error::Os`] if there is no such process, /proc is missing, or this process is short of descriptors.
 pub fn process(pid: u32) -> Result<Survey> {
     match Process::open(pid) {
-        Err(Miss::Nothing) => Err(Error::os(format!("look at process {pid}"))(Errno::SRCH)),
-        Err(Miss::Own(errno)) => Err(own(errno)),
+        Err(NotSeen::Nothing) => Err(Error::os(format!("look at process {pid}"))(Errno::SRCH)),
+        Err(NotSeen::Own(errno)) => Err(own(errno)),
         _ => survey(Some(pid)),
     }
 }
@@ -117,7 +117,7 @@ impl Survey {
         for process in self.search.processes() {
             match self.pins.check(process) {
                 Ok(()) => {}
-                Err(Miss::Own(errno)) => return Err(own(errno)),
+                Err(NotSeen::Own(errno)) => return Err(own(errno)),
                 Err(_) => ended.push(process.clone()),
             }
         }
@@ -175,14 +175,14 @@ impl Rates {
 #[derive(Clone, Debug)]
 pub(super) struct LaneFile {
     pub(super) name: MemfdName,
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<OpenPath>,
 }
 
 impl LaneFile {
     /// The process that can write it: of several the first that was started. A process that is just being started by
     /// another has the memory of that one until it runs its own program, and so has a forked child.
     pub(super) fn writer(&self) -> Option<&ProcessView> {
-        let writes = |place: &&Place| matches!(place.via, Via::Map { is_writable: true, .. });
+        let writes = |place: &&OpenPath| matches!(place.via, Via::Map { is_writable: true, .. });
         self.places.iter().filter(writes).map(|place| &place.process).min_by_key(|process| process.started)
     }
 
@@ -268,25 +268,25 @@ impl Search {
     fn look_through(&mut self, pid: u32) -> Result<()> {
         let process = match Process::open(pid) {
             Ok(process) => process,
-            Err(Miss::Own(errno)) => return Err(own(errno)),
-            Err(Miss::Nothing) => return Ok(()),
+            Err(NotSeen::Own(errno)) => return Err(own(errno)),
+            Err(NotSeen::Nothing) => return Ok(()),
             // Not even who it is.
-            Err(Miss::Reason(_)) => {
+            Err(NotSeen::Reason(_)) => {
                 self.is_hidden_from = true;
                 return Ok(());
             }
         };
         match process.files(&self.devices) {
             Ok(found) => {
-                for Found { key, name, via } in found {
+                for FoundFile { key, name, via } in found {
                     let files = Arc::make_mut(&mut self.files);
                     let file = files.entry(key).or_insert_with(|| LaneFile { name, places: Vec::new() });
-                    file.places.push(Place { process: process.view.clone(), via });
+                    file.places.push(OpenPath { process: process.view.clone(), via });
                 }
             }
-            Err(Miss::Own(errno)) => return Err(own(errno)),
-            Err(Miss::Nothing) => {}
-            Err(Miss::Reason(reason)) => {
+            Err(NotSeen::Own(errno)) => return Err(own(errno)),
+            Err(NotSeen::Nothing) => {}
+            Err(NotSeen::Reason(reason)) => {
                 self.unseen_processes.push((pid, process.file_uid()));
                 self.unseen.push(Unseen { process: Some(process.view), lane: None, reason });
             }
@@ -299,7 +299,7 @@ impl Search {
         let files = Arc::clone(&self.files);
         let of_role = |role| files.iter().filter(move |(_, file)| file.name.role == role);
         let mut looks = Vec::new();
-        for (key, file) in of_role(Role::Control) {
+        for (key, file) in of_role(FileRole::Control) {
             let look = self.look_at_lane(*key, file, pins);
             if let Some(mut opened) = self.or_unseen(scope, file, look)? {
                 opened.region = opened.region.filter(|_| looks.len() < REGIONS_MAX);
@@ -307,12 +307,12 @@ impl Search {
             }
         }
         let mut all_readers = Vec::new();
-        for (key, file) in of_role(Role::Seat) {
+        for (key, file) in of_role(FileRole::Seat) {
             let readers = self.readers_of(*key, file, pins);
             all_readers.extend(self.or_unseen(scope, file, readers)?.into_iter().flatten());
         }
         let mut lanes = Vec::new();
-        for (key, file, OpenedLane { look: before, uid, since, region }) in looks {
+        for (key, file, SurveyedLane { look: before, uid, since, region }) in looks {
             let looked_at = Instant::now();
             let after = match region {
                 Some(region) => look_at_region(&region),
@@ -320,7 +320,7 @@ impl Search {
             };
             let after = match after {
                 Ok(after) => after,
-                Err(Miss::Own(errno)) => return Err(own(errno)),
+                Err(NotSeen::Own(errno)) => return Err(own(errno)),
                 // It was closed meanwhile: as it was then.
                 Err(_) => before.clone(),
             };
@@ -329,7 +329,7 @@ impl Search {
             let mut consumers: Vec<_> = readers.filter_map(|reader| reader.view(&before, &after)).collect();
             consumers.sort_by_key(|consumer| consumer.process.as_ref().map(|process| process.pid));
             let producer = file.writer().cloned();
-            let data = of_role(Role::Data).find(|(data, _)| data.inode == after.data_inode);
+            let data = of_role(FileRole::Data).find(|(data, _)| data.inode == after.data_inode);
             let data = data.map(|(key, file)| (*key, file.places.clone()));
             let places = file.places.iter().chain(data.iter().flat_map(|(_, places)| places));
             let keepers = keepers(places, producer.as_ref(), &consumers);
@@ -359,12 +359,12 @@ impl Search {
 
     /// What was found; otherwise it is noted why it was not. That is said of the process that can write the file, or of
     /// one that has it: the one that is asked about, if it does.
-    fn or_unseen<T>(&mut self, scope: Option<u32>, file: &LaneFile, look: Result<T, Miss>) -> Result<Option<T>> {
+    fn or_unseen<T>(&mut self, scope: Option<u32>, file: &LaneFile, look: Result<T, NotSeen>) -> Result<Option<T>> {
         let reason = match look {
             Ok(found) => return Ok(Some(found)),
-            Err(Miss::Own(errno)) => return Err(own(errno)),
-            Err(Miss::Nothing) => Reason::Gone,
-            Err(Miss::Reason(reason)) => reason,
+            Err(NotSeen::Own(errno)) => return Err(own(errno)),
+            Err(NotSeen::Nothing) => Reason::Gone,
+            Err(NotSeen::Reason(reason)) => reason,
         };
         let mut holders = file.places.iter().map(|place| &place.process);
         let asked_about = holders.clone().find(|process| scope == Some(process.pid));
@@ -374,16 +374,21 @@ impl Search {
     }
 
     /// What a control region says.
-    fn look_at_lane(&self, key: FileKey, file: &LaneFile, pins: &mut Pins) -> Result<OpenedLane, Miss> {
+    fn look_at_lane(&self, key: FileKey, file: &LaneFile, pins: &mut Pins) -> Result<SurveyedLane, NotSeen> {
         let opened = open_at(&file.places, key, &self.devices, pins)?;
         let (uid, since) = (opened.uid, opened.since);
         let seals = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE | Seals::SEAL;
         let region = opened.into_region("the control region", CONTROL_LEN_BYTES, seals)?;
-        Ok(OpenedLane { look: look_at_region(&region)?, uid, since, region: Some(region) })
+        Ok(SurveyedLane { look: look_at_region(&region)?, uid, since, region: Some(region) })
     }
 
     /// Those who read by the stripes of a seat.
-    fn readers_of<'a>(&self, key: FileKey, file: &'a LaneFile, pins: &mut Pins) -> Result<Vec<SeatReader<'a>>, Miss> {
+    fn readers_of<'a>(
+        &self,
+        key: FileKey,
+        file: &'a LaneFile,
+        pins: &mut Pins,
+    ) -> Result<Vec<SeatReader<'a>>, NotSeen> {
         let opened = open_at(&file.places, key, &self.devices, pins)?;
         let (len_bytes, since) = (opened.len.min(seat_len_bytes(LANES_PER_SESSION_MAX)), opened.since);
         let region = opened.into_region("the seat", len_bytes, Seals::SHRINK | Seals::GROW)?;
@@ -432,7 +437,7 @@ impl Search {
 
 /// A lane, and what its control region said when it was opened.
 #[derive(Debug)]
-struct OpenedLane {
+struct SurveyedLane {
     look: LaneLook,
     /// The user who made it, and when.
     uid: u32,
@@ -441,9 +446,9 @@ struct OpenedLane {
     region: Option<Region>,
 }
 
-fn look_at_region(control: &Region) -> Result<LaneLook, Miss> {
+fn look_at_region(control: &Region) -> Result<LaneLook, NotSeen> {
     let words: [u64; CONTROL_WORDS] = read_words(control, 0)?;
-    let broken = |fault| Miss::Reason(Reason::Broken { fault: format!("the control region: {fault}") });
+    let broken = |fault| NotSeen::Reason(Reason::Broken { fault: format!("the control region: {fault}") });
     LaneLook::new(&words).map_err(broken)
 }
 
@@ -464,9 +469,9 @@ impl SeatReader<'_> {
             // What its producer calls it by: nobody who can be seen maps the seat.
             (None, Some(pid)) => match Process::open(pid) {
                 Ok(process) if process.files(&[]).is_err() => Some(process.view),
-                Err(Miss::Reason(_) | Miss::Own(_)) => None,
+                Err(NotSeen::Reason(_) | NotSeen::Own(_)) => None,
                 // It has ended, or has no such seat.
-                Ok(_) | Err(Miss::Nothing) => return None,
+                Ok(_) | Err(NotSeen::Nothing) => return None,
             },
             (None, None) => None,
         };
@@ -478,13 +483,13 @@ impl SeatReader<'_> {
 
 /// Who keeps a lane's memory beside its producer and those who read it.
 fn keepers<'a>(
-    places: impl Iterator<Item = &'a Place>,
+    places: impl Iterator<Item = &'a OpenPath>,
     producer: Option<&ProcessView>,
     consumers: &[ConsumerView],
 ) -> Vec<ProcessView> {
     let known = || producer.into_iter().chain(consumers.iter().filter_map(|consumer| consumer.process.as_ref()));
     let mut keepers: Vec<ProcessView> = Vec::new();
-    for Place { process, .. } in places {
+    for OpenPath { process, .. } in places {
         if !known().any(|known| known.pid == process.pid) && !keepers.contains(process) {
             keepers.push(process.clone());
         }
@@ -512,8 +517,10 @@ mod tests {
     /// be the smaller one: those that are found first come first.
     #[test]
     fn of_several_that_can_write_a_file_the_first_that_was_started_is_its_writer() {
-        let place =
-            |pid, started, via| Place { process: ProcessView { pid, uid: None, command: String::new(), started }, via };
+        let place = |pid, started, via| OpenPath {
+            process: ProcessView { pid, uid: None, command: String::new(), started },
+            via,
+        };
         let writes = || Via::Map { start: 0, end: 4096, is_writable: true };
         let reads = Via::Map { start: 0, end: 4096, is_writable: false };
         let name = MemfdName::of_link(b"/memfd:fdring:seat (deleted)").unwrap();
@@ -541,7 +548,7 @@ mod tests {
         let mut survey = search.survey(None, &mut Pins::default()).unwrap();
         survey.look_at_known().unwrap();
         let of_role = |role| survey.search.files.values().filter(|file| file.name.role == role).count() as u64;
-        let (controls, seats) = (of_role(Role::Control), of_role(Role::Seat));
+        let (controls, seats) = (of_role(FileRole::Control), of_role(FileRole::Seat));
         assert!(controls >= 20 && seats >= 20);
         let mut look = || {
             let before = reads();

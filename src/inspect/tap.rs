@@ -3,8 +3,8 @@
 //! The invariant: what is mapped was checked as if a peer had sent it, so that no touch raises SIGBUS; and it is mapped
 //! through descriptors that were opened to be read, so that it never looks like a writer's.
 
-use super::files::{FileKey, OpenedFile, Place, open_at};
-use super::process::{Miss, Pins, Process};
+use super::files::{FileKey, OpenPath, OpenedFile, open_at};
+use super::process::{NotSeen, Pins, Process};
 use super::{LaneState, LaneView, Reason};
 use crate::consumer::{Attachment, Tap};
 use crate::error::{Error, Result};
@@ -74,7 +74,7 @@ impl LaneView {
         let pidfd = self.producer.as_ref().map(|producer| pidfd_of(producer.pid.cast_signed()));
         let (peer, is_dead) = match (&self.producer, pidfd) {
             (Some(producer), Some(Ok(pidfd))) => {
-                let is_dead = matches!(Process::open_again(producer), Err(Miss::Nothing));
+                let is_dead = matches!(Process::open_again(producer), Err(NotSeen::Nothing));
                 (Peer { pid: Some(producer.pid), uid: producer.uid, pidfd: Some(pidfd) }, is_dead)
             }
             (_, Some(Err(error))) if is_out_of_descriptors(&error) => return Err(Error::os(doing())(error)),
@@ -84,9 +84,9 @@ impl LaneView {
         };
         let devices = devices_of_memory()?;
         let mut pins = Pins::default();
-        let mut open = |places: &[Place], key: FileKey| open_at(places, key, &devices, &mut pins).map_err(failed);
+        let mut open = |places: &[OpenPath], key: FileKey| open_at(places, key, &devices, &mut pins).map_err(failed);
         let control = open(&self.control_places, self.control)?;
-        let (data, places) = self.data.as_ref().ok_or_else(|| failed(Miss::Nothing))?;
+        let (data, places) = self.data.as_ref().ok_or_else(|| failed(NotSeen::Nothing))?;
         let (lane, terms) = map(control, open(places, *data)?, self.info.id)?;
         let start = position_of(&lane, start, &terms)?;
         let (link, bell) = silence(peer, guard).map_err(Error::os(doing()))??;
@@ -185,13 +185,13 @@ fn silence(peer: Peer, guard: ForkGuard) -> io::Result<Result<(Link, BellEnd)>> 
 }
 
 /// Says why a lane could not be opened.
-fn explain(miss: Miss, doing: String) -> Error {
+fn explain(miss: NotSeen, doing: String) -> Error {
     let denied = |reason: Reason| io::Error::new(io::ErrorKind::PermissionDenied, reason.to_string());
     let cause = match miss {
-        Miss::Nothing => Errno::SRCH.into(),
-        Miss::Own(errno) => return Error::os(doing)(errno),
-        Miss::Reason(Reason::Broken { fault }) => return Error::peer("keeping its lanes", fault),
-        Miss::Reason(reason) => denied(reason),
+        NotSeen::Nothing => Errno::SRCH.into(),
+        NotSeen::Own(errno) => return Error::os(doing)(errno),
+        NotSeen::Reason(Reason::Broken { fault }) => return Error::peer("keeping its lanes", fault),
+        NotSeen::Reason(reason) => denied(reason),
     };
     Error::Os { doing, cause, remedy: "" }
 }

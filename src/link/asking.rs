@@ -3,7 +3,7 @@
 //! The invariant: a session asks one thing at a time, and no sooner than 100 ms after it has asked last. Whichever
 //! thread reads the Report, the one that asks gets it.
 
-use super::{Fate, LastWords, Line, Link, fate_in};
+use super::{Fate, LastWords, Link, SocketInput, fate_in};
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds;
@@ -147,7 +147,9 @@ impl Link {
     /// Sends a Query, if the producer takes any more: the queue is full as long as its steward takes nothing.
     fn send_query(&self, doing: &str) -> Result<()> {
         // A steward that reads the socket takes no questions.
-        let Some(Line { socket, handshake }) = &self.session.line else { return Err(self.end_of_session(doing)) };
+        let Some(SocketInput { socket, handshake }) = &self.session.line else {
+            return Err(self.end_of_session(doing));
+        };
         let mut handshake = handshake.lock();
         if fate_in(&self.session.fate) != Fate::Alive {
             return Err(self.end_of_session(doing));

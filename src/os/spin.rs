@@ -45,9 +45,9 @@ impl Spins {
             return look(0);
         }
         let (found, outcome) = spin_and_judge(spin, deadline, look);
-        if outcome == Outcome::Paid {
+        if outcome == SpinOutcome::Paid {
             self.vain = 0;
-        } else if outcome == Outcome::InVain && !deadline.has_passed() {
+        } else if outcome == SpinOutcome::InVain && !deadline.has_passed() {
             self.vain = self.vain.saturating_add(1);
             if let Some(doublings) = self.vain.checked_sub(VAIN_SPINS_MAX) {
                 self.rest = 2 << doublings.min(REST_DOUBLINGS_MAX);
@@ -59,7 +59,7 @@ impl Spins {
 
 /// Whether a spin was worth it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum SpinOutcome {
     Paid,
     InVain,
     /// There was none.
@@ -71,12 +71,12 @@ fn spin_and_judge<T>(
     spin: Duration,
     deadline: Deadline,
     mut look: impl FnMut(u32) -> Option<T>,
-) -> (Option<T>, Outcome) {
+) -> (Option<T>, SpinOutcome) {
     if let Some(found) = look(0) {
-        return (Some(found), Outcome::NotSpun);
+        return (Some(found), SpinOutcome::NotSpun);
     }
     if spin.is_zero() || deadline == Deadline::Now || has_one_processor() {
-        return (None, Outcome::NotSpun);
+        return (None, SpinOutcome::NotSpun);
     }
     let mut looked = Instant::now();
     // None if the clock cannot count that far.
@@ -86,14 +86,14 @@ fn spin_and_judge<T>(
         for _ in 0..LOOKS_PER_CLOCK {
             if let Some(found) = look(looks) {
                 let has_lost_processor = looked.elapsed() > LOOKS_TOGETHER_MAX;
-                return (Some(found), if has_lost_processor { Outcome::InVain } else { Outcome::Paid });
+                return (Some(found), if has_lost_processor { SpinOutcome::InVain } else { SpinOutcome::Paid });
             }
             looks = looks.wrapping_add(1);
             std::hint::spin_loop();
         }
         looked = Instant::now();
         if end.is_some_and(|end| looked >= end) {
-            return (None, Outcome::InVain);
+            return (None, SpinOutcome::InVain);
         }
     }
 }

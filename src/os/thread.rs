@@ -34,7 +34,7 @@ pub(crate) fn start(name: &str, stack_bytes: usize, work: impl FnOnce() + Send +
     }
     let builder = Builder::new().name(name.to_owned()).stack_size(stack_bytes);
     // A thread inherits the mask of the one that starts it.
-    let blocked = Blocked::all();
+    let blocked = BlockedSignals::all();
     let handle = builder.spawn(work);
     drop(blocked);
     Ok(Thread { handle: Some(handle.map_err(failed)?), guard })
@@ -65,9 +65,9 @@ impl Drop for Thread {
 
 /// Blocks all signals in the calling thread until it is dropped. Holds the mask from before, or `None` if the kernel
 /// refused.
-struct Blocked(Option<libc::sigset_t>);
+struct BlockedSignals(Option<libc::sigset_t>);
 
-impl Blocked {
+impl BlockedSignals {
     fn all() -> Self {
         let mut all = MaybeUninit::uninit();
         // SAFETY: sigfillset only writes a set to where there is room for one.
@@ -80,7 +80,7 @@ impl Blocked {
     }
 }
 
-impl Drop for Blocked {
+impl Drop for BlockedSignals {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
             // SAFETY: `before` is a set of the kernel's; the mask that it replaces is not asked for.

@@ -148,7 +148,7 @@ impl fmt::Display for SendError {
             ),
             Self::TooSlow { consumer } => {
                 let advice = "make it quicker, or choose a larger ring or another SlowConsumer";
-                write!(f, "a consumer is too slow: {}; {advice}", Standing(consumer))
+                write!(f, "a consumer is too slow: {}; {advice}", ConsumerClause(consumer))
             }
             Self::TooFewConsumers { there, wanted, gone } => {
                 match wanted {
@@ -156,7 +156,7 @@ impl fmt::Display for SendError {
                     _ => write!(f, "the lane wants {wanted} consumers, and {there} are there")?,
                 }
                 match gone {
-                    Some(gone) => write!(f, ": {}; start it again, or give its place up", Standing(gone)),
+                    Some(gone) => write!(f, ": {}; start it again, or give its place up", ConsumerClause(gone)),
                     None => f.write_str("; start what is missing first"),
                 }
             }
@@ -166,7 +166,7 @@ impl fmt::Display for SendError {
                 consumers
                     .iter()
                     .enumerate()
-                    .try_for_each(|(index, consumer)| write!(f, "{}{}", lead(index), Standing(consumer)))
+                    .try_for_each(|(index, consumer)| write!(f, "{}{}", lead(index), ConsumerClause(consumer)))
             }
             Self::TooManyAttachments { count, max } => write!(
                 f,
@@ -174,7 +174,7 @@ impl fmt::Display for SendError {
                  LaneOptions::attachments allows up to {FDS_PER_MESSAGE_MAX}"
             ),
             Self::Untaken { consumer } => {
-                write!(f, "a consumer has not taken the descriptors of earlier records: {}", Standing(consumer))
+                write!(f, "a consumer has not taken the descriptors of earlier records: {}", ConsumerClause(consumer))
             }
             Self::TooManyInFlight => f.write_str(
                 "too many descriptors of this user are in flight: let the receivers catch up, or raise RLIMIT_NOFILE",
@@ -279,14 +279,14 @@ struct Blame<'a>(&'a Option<Box<ConsumerInfo>>);
 
 impl fmt::Display for Blame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|consumer| write!(f, ": {}", Standing(consumer)))
+        self.0.iter().try_for_each(|consumer| write!(f, ": {}", ConsumerClause(consumer)))
     }
 }
 
 /// Who a consumer is, how far behind, since when, and whether it sleeps, holds records or stands still.
-struct Standing<'a>(&'a ConsumerInfo);
+struct ConsumerClause<'a>(&'a ConsumerInfo);
 
-impl fmt::Display for Standing<'_> {
+impl fmt::Display for ConsumerClause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ConsumerInfo { pid, uid, since, behind_bytes, held_bytes, still_since, .. } = *self.0;
         match pid {

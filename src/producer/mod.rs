@@ -50,7 +50,7 @@ use slow::SlowWatch;
 use stats::Blocked;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use waits::Wanted;
+use waits::LastNeed;
 
 /// The writing end of a lane. A lane has exactly one producer.
 ///
@@ -103,7 +103,7 @@ pub struct Producer {
     watch: SlowWatch,
     interrupter: Option<Interrupter>,
     /// What the last call needed that found no room.
-    wanted: Wanted,
+    wanted: LastNeed,
     /// On lanes with a space bell.
     arming: Option<Arming>,
     outbox: Outbox,
@@ -167,7 +167,7 @@ impl Producer {
             no_consumer,
             watch,
             interrupter,
-            wanted: Wanted::default(),
+            wanted: LastNeed::default(),
             arming,
             outbox: Outbox::default(),
             blocked: Blocked::default(),

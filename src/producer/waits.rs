@@ -147,7 +147,7 @@ impl Producer {
     #[cold]
     pub(super) fn wait_for_room(&mut self, need: impl Into<Need>, deadline: Deadline) -> Result<Claim, SendError> {
         let need = need.into();
-        self.wanted = Wanted { need, published: self.published() };
+        self.wanted = LastNeed { need, published: self.published() };
         self.require_consumers(deadline)?;
         let Self { publisher, lane, spins, interrupter, .. } = self;
         let roster = &lane.roster;
@@ -342,13 +342,13 @@ pub(super) struct Judged {
 
 /// What a call needed that found no room.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct LastNeed {
     need: Need,
     /// What was published then.
     published: u64,
 }
 
-impl Wanted {
+impl LastNeed {
     /// The same need when `published` is this: the ends of several records are no longer known once others have come.
     pub(super) fn at(&self, published: u64) -> Need {
         if published == self.published { self.need } else { Need::from(self.need.len) }

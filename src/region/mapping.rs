@@ -26,7 +26,7 @@ const STEP_BYTES: usize = 64 << 10;
 
 /// How a memfd is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum MapMode {
     /// Shared, for the region's one writer.
     ReadWrite,
     /// Shared, for everyone else.
@@ -39,7 +39,7 @@ pub(super) enum Access {
     Immutable,
 }
 
-impl Access {
+impl MapMode {
     fn protection(self) -> ProtFlags {
         match self {
             Self::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
@@ -69,7 +69,7 @@ impl Access {
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
-    access: Access,
+    access: MapMode,
     /// `None` where children keep the mapping, and so have one of their own to drop.
     guard: Option<ForkGuard>,
 }
@@ -81,8 +81,8 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps the first `len` bytes of `fd`, which are not 0; `what` is for the error.
-    pub(super) fn new(fd: BorrowedFd<'_>, len: usize, access: Access, what: &str) -> Result<Self> {
-        let guard = if access == Access::Immutable { None } else { Some(ForkGuard::get()?) };
+    pub(super) fn new(fd: BorrowedFd<'_>, len: usize, access: MapMode, what: &str) -> Result<Self> {
+        let guard = if access == MapMode::Immutable { None } else { Some(ForkGuard::get()?) };
         let base =
             map(fd, len, access).map_err(Error::os_in(Operation::Memory, format!("map {what}, of {len} bytes")))?;
         let mapping = Self { base, len, access, guard };
@@ -156,8 +156,8 @@ impl Mapping {
             return Err(Error::Forked);
         }
         let advice = match self.access {
-            Access::ReadWrite => Advice::LinuxPopulateWrite,
-            Access::ReadOnly | Access::PrivateReadOnly | Access::Immutable => Advice::LinuxPopulateRead,
+            MapMode::ReadWrite => Advice::LinuxPopulateWrite,
+            MapMode::ReadOnly | MapMode::PrivateReadOnly | MapMode::Immutable => Advice::LinuxPopulateRead,
         };
         // SAFETY: `begin` is below `len`, as was asserted, so the address lies in this mapping.
         let from = unsafe { self.base.add(begin) };
@@ -200,7 +200,7 @@ impl Drop for Mapping {
     }
 }
 
-fn map(fd: BorrowedFd<'_>, len: usize, access: Access) -> Result<NonNull<u8>, Errno> {
+fn map(fd: BorrowedFd<'_>, len: usize, access: MapMode) -> Result<NonNull<u8>, Errno> {
     // SAFETY: the kernel chooses an address where nothing is mapped yet.
     let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, access.protection(), access.flags(), fd, 0) }?;
     Ok(NonNull::new(base.cast()).expect("the kernel maps nothing at address 0 unless told to"))
@@ -208,7 +208,7 @@ fn map(fd: BorrowedFd<'_>, len: usize, access: Access) -> Result<NonNull<u8>, Er
 
 /// Tries a new writable shared mapping and gives it up at once: what the kernel says to it.
 pub(super) fn try_writable(fd: BorrowedFd<'_>, len: usize) -> Result<(), Errno> {
-    let base = map(fd, len, Access::ReadWrite)?;
+    let base = map(fd, len, MapMode::ReadWrite)?;
     // SAFETY: mapped just now with this length, and nothing refers to it.
     unsafe { rustix::mm::munmap(base.as_ptr().cast(), len) }
 }

@@ -23,7 +23,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use self::mapping::Access;
+use self::mapping::MapMode;
 use self::received::Length;
 use crate::error::{Error, Operation, Result};
 use crate::os::bell::{BellEnd, is_quick_to_close_while_held};
@@ -300,13 +300,13 @@ impl Region {
 
     /// Maps the region for its writer. It can be done until FUTURE_WRITE is sealed.
     pub(crate) fn map_read_write(&self) -> Result<Mapping> {
-        Mapping::new(self.as_fd(), self.len, Access::ReadWrite, &self.name)
+        Mapping::new(self.as_fd(), self.len, MapMode::ReadWrite, &self.name)
     }
 
     /// Maps the region for reading. While that lasts, [`try_freeze`](Self::try_freeze) says `StillMapped`, unless the
     /// descriptor was opened read-only.
     pub(crate) fn map_read_only(&self) -> Result<Mapping> {
-        Mapping::new(self.as_fd(), self.len, Access::ReadOnly, &self.name)
+        Mapping::new(self.as_fd(), self.len, MapMode::ReadOnly, &self.name)
     }
 
     /// Maps the region for reading in a way that does not count as a possible writer, so that it does not keep
@@ -315,8 +315,8 @@ impl Region {
     /// (mmap(2) leaves that open, a test holds it).
     pub(crate) fn map_seat_for_producer(&self) -> Result<Mapping> {
         match self.reopen_read_only() {
-            Some(fd) => Mapping::new(fd.as_fd(), self.len, Access::ReadOnly, &self.name),
-            None => Mapping::new(self.as_fd(), self.len, Access::PrivateReadOnly, &self.name),
+            Some(fd) => Mapping::new(fd.as_fd(), self.len, MapMode::ReadOnly, &self.name),
+            None => Mapping::new(self.as_fd(), self.len, MapMode::PrivateReadOnly, &self.name),
         }
     }
 

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::mapping::Access;
+use super::mapping::MapMode;
 use super::received::{self, Length};
 use super::{Freeze, HugePages, Mapping, REGION_LEN_MAX_BYTES, Region, RegionOptions, Seals, create_memfd};
 use crate::error::{Error, Result};
@@ -171,7 +171,7 @@ impl Sealed {
     fn map(memfd: OwnedFd, len: usize) -> Result<Self> {
         let mapping = match len {
             0 => None,
-            len => Some(Mapping::new(memfd.as_fd(), len, Access::Immutable, "a sealed region")?),
+            len => Some(Mapping::new(memfd.as_fd(), len, MapMode::Immutable, "a sealed region")?),
         };
         Ok(Self { memfd, bytes: SealedBytes { mapping } })
     }

@@ -227,7 +227,7 @@ fn make_writable(fd: BorrowedFd<'_>, flags: MapFlags) -> Result<(), Errno> {
 
 /// `/proc/self/mem` ignores the protection of private mappings, and must not that of shared ones.
 fn write_by_force(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mapping = match Mapping::new(fd, LEN as usize, Access::ReadOnly, "it") {
+    let mapping = match Mapping::new(fd, LEN as usize, MapMode::ReadOnly, "it") {
         // Before Linux 6.7 nobody could map shared what is sealed WRITE.
         Err(_) => return Err(Errno::PERM),
         Ok(mapping) => mapping,
@@ -370,7 +370,7 @@ fn seat_mapping_of_the_producer_does_not_keep_it_from_freezing_and_an_ordinary_o
 fn private_seat_mapping_without_proc_shows_what_is_written_later_and_lets_it_freeze() {
     let region = region(LEN);
     let writer = region.map_read_write().unwrap();
-    let seat = Mapping::new(region.as_fd(), region.len(), Access::PrivateReadOnly, "the seat").unwrap();
+    let seat = Mapping::new(region.as_fd(), region.len(), MapMode::PrivateReadOnly, "the seat").unwrap();
     assert_eq!(byte(&seat, 1).load(Ordering::Relaxed), 0);
     for value in 1..=9 {
         byte(&writer, 1).store(value, Ordering::Relaxed);
@@ -522,7 +522,7 @@ fn reallocating_fills_what_was_punched_before_the_seal_and_keeps_the_rest() {
 
 #[test]
 fn prefaulting_brings_every_page_and_so_does_touching() {
-    for access in [Access::ReadWrite, Access::ReadOnly] {
+    for access in [MapMode::ReadWrite, MapMode::ReadOnly] {
         let (populated, touched) = (bare(LEN), bare(LEN));
         Mapping::new(populated.as_fd(), LEN as usize, access, "it").unwrap().prefault().unwrap();
         assert_eq!(blocks(&populated) * 512, LEN, "{access:?}");
@@ -545,7 +545,7 @@ fn prefaulting_past_the_end_is_an_error_where_touching_would_be_sigbus() {
     if !can_populate() {
         return skipped("this kernel has no MADV_POPULATE_READ (Linux 5.14), and would raise SIGBUS");
     }
-    for access in [Access::ReadWrite, Access::ReadOnly, Access::PrivateReadOnly] {
+    for access in [MapMode::ReadWrite, MapMode::ReadOnly, MapMode::PrivateReadOnly] {
         let mapping = Mapping::new(fd.as_fd(), LEN as usize, access, "it").unwrap();
         rustix::fs::ftruncate(&fd, PAGE).unwrap();
         assert!(matches!(mapping.prefault(), Err(Error::Os { .. })), "{access:?}");

@@ -438,7 +438,7 @@ impl<W: LaneWriter> Writer<W> {
     }
 
     /// Completes records of which some have descriptors, one or more, and tells consumers of them and of all that was
-    /// committed before; where the last one ends. What a batch has committed was [taken back](Self::resume) before.
+    /// committed before; where the last one ends. What a batch has committed was [taken back](Self::catch_up) before.
     pub(crate) fn publish_with_fds(&mut self, filled: &[Filled]) -> u64 {
         for Filled { claim, tag, fds } in filled {
             if claim.begin != self.room.committed {

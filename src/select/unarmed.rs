@@ -6,7 +6,7 @@
 //! The invariant: what is looked at here stays in the queue, at its place. So nothing is left unseen by the wait that
 //! follows, which arms it.
 
-use super::{Key, Selectable, Selector, Slot, Source};
+use super::{Key, Selectable, Selector, SelectorSlot, Source};
 use crate::consumer::ReceiveError;
 use std::time::Duration;
 
@@ -121,7 +121,9 @@ impl<E: Selectable> Selector<E> {
     #[inline]
     pub(crate) fn at_turn(&mut self, key: Key) -> Option<&mut E> {
         match self.slots.get_mut(key.index)? {
-            Some(Slot { source: Source::Endpoint(endpoint), key: found, is_queued: true, .. }) if *found == key => {
+            Some(SelectorSlot { source: Source::Endpoint(endpoint), key: found, is_queued: true, .. })
+                if *found == key =>
+            {
                 Some(endpoint)
             }
             _ => None,

@@ -4,7 +4,7 @@
 
 use super::ending::Ending;
 use super::frame_socket::FrameSocket;
-use super::served::{Arrival, Origin, Process, Reception, Served};
+use super::served::{Arrival, ArrivalKind, PeerProcess, Reception, Served};
 use super::serving::ConsumerSession;
 use super::shared::{Offering, StewardState};
 use crate::lane::random_id;
@@ -38,7 +38,7 @@ impl Reception for Admission {
             Err(ending) => ending,
         };
         turn_away(&self.0.state, &socket, &refused);
-        if let Origin::Connected { outcome, .. } = origin {
+        if let ArrivalKind::Connected { outcome, .. } = origin {
             let _ = outcome.say(Err(refused.into_error(CONNECTING)));
         }
         None
@@ -52,23 +52,28 @@ impl Reception for Admission {
 impl Admission {
     /// The process that has connected, as far as it is known already, if it is admitted and there is room; and an id
     /// for its session.
-    fn admit(&self, socket: &FrameSocket, origin: &Origin, is_full: bool) -> Result<(Process, [u8; 16]), Ending> {
+    fn admit(
+        &self,
+        socket: &FrameSocket,
+        origin: &ArrivalKind,
+        is_full: bool,
+    ) -> Result<(PeerProcess, [u8; 16]), Ending> {
         let limits = &self.0.limits;
         let peer = match origin {
-            Origin::Accepted => {
+            ArrivalKind::Accepted => {
                 Peer::of(socket).map_err(|error| Ending::Own(Refusal::Descriptors, error)).and_then(|peer| {
                     if limits.peers.admits(peer.uid) { Ok(peer) } else { Err(Ending::forbidden(&peer)) }
                 })?
             }
             // That is the maker of the socket, or the listener: its first frame will say who has it.
-            Origin::Handed | Origin::Connected { .. } => Peer::UNKNOWN,
+            ArrivalKind::Handed | ArrivalKind::Connected { .. } => Peer::UNKNOWN,
         };
         if is_full {
             let sentence = format!("all {} sessions are taken (`sessions_max`); try again later", limits.sessions_max);
             return Err(Ending::Refuse(Refusal::Busy, sentence));
         }
         let id = random_id().map_err(|error| Ending::Own(Refusal::Internal, error))?;
-        Ok((Process::new(peer), id))
+        Ok((PeerProcess::new(peer), id))
     }
 }
 

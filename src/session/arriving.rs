@@ -11,7 +11,7 @@ use super::ending::Ending;
 use super::frame_socket::FrameSocket;
 use super::opened::{OpenedLane, Opening, begin_opening};
 use super::options::SessionOptions;
-use super::served::{Arrival, Fds, Origin, Process, Readable, Reception, Served, Watched};
+use super::served::{Arrival, ArrivalKind, Fds, PeerProcess, Readable, Reception, Served, WatchedFds};
 use super::shared::StewardState;
 use super::stats::mapped_bytes;
 use super::unwelcome;
@@ -56,12 +56,12 @@ pub(super) struct Arrivals {
     pub(super) guard: ForkGuard,
     /// Sessions that the program has not taken yet.
     pub(super) opened: Mutex<VecDeque<Session>>,
-    places: Arc<Places>,
+    places: Arc<SessionPlaces>,
 }
 
 impl Arrivals {
     pub(super) fn new(options: SessionOptions, bounds: Bounds, state: Arc<StewardState>, guard: ForkGuard) -> Self {
-        let places = Arc::new(Places { taken: Mutex::default(), state: Arc::clone(&state), guard });
+        let places = Arc::new(SessionPlaces { taken: Mutex::default(), state: Arc::clone(&state), guard });
         Self { options, bounds, state, guard, opened: Mutex::default(), places }
     }
 
@@ -108,7 +108,7 @@ impl Reception for Entrance {
     }
 
     fn welcome(&self, Arrival { socket, origin }: Arrival, _is_full: bool) -> Option<Box<dyn Served>> {
-        debug_assert!(matches!(origin, Origin::Accepted), "nobody hands over anything else");
+        debug_assert!(matches!(origin, ArrivalKind::Accepted), "nobody hands over anything else");
         let socket = FrameSocket::new(socket);
         match self.admit(&socket) {
             Ok((producer, phase)) => {
@@ -130,7 +130,7 @@ impl Reception for Entrance {
 
 impl Entrance {
     /// The process that has connected, if it is admitted and there is room, and its handshake.
-    fn admit(&self, socket: &FrameSocket) -> Result<(Process, Greeting), Ending> {
+    fn admit(&self, socket: &FrameSocket) -> Result<(PeerProcess, Greeting), Ending> {
         let Arrivals { options, bounds, places, .. } = &*self.0;
         let peer = Peer::of(socket).map_err(|error| Ending::Own(Refusal::Descriptors, error))?;
         if !options.peers.admits(peer.uid) {
@@ -142,45 +142,45 @@ impl Entrance {
         };
         let handshake = begin(options).map_err(|error| Ending::Own(Refusal::Internal, error))?;
         let deadline = Deadline::after(options.deadline);
-        Ok((Process::new(peer), Greeting { handshake, deadline, place, is_known: false }))
+        Ok((PeerProcess::new(peer), Greeting { handshake, deadline, place, is_known: false }))
     }
 }
 
 /// How many sessions there are, and how much they have mapped.
 #[derive(Debug)]
-struct Places {
-    taken: Mutex<Taken>,
+struct SessionPlaces {
+    taken: Mutex<SessionCount>,
     state: Arc<StewardState>,
     guard: ForkGuard,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct SessionCount {
     sessions: usize,
     mapped_bytes: u64,
 }
 
-impl Places {
+impl SessionPlaces {
     /// A place for one more session, if there is one.
-    fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
+    fn take(self: &Arc<Self>, most: usize) -> Option<SessionPlace> {
         let mut taken = self.taken.lock();
         if taken.sessions >= most {
             return None;
         }
         taken.sessions += 1;
         self.state.note_sessions(taken.sessions);
-        Some(Place { places: Arc::clone(self), mapped_bytes: 0 })
+        Some(SessionPlace { places: Arc::clone(self), mapped_bytes: 0 })
     }
 }
 
 /// The place of one session among all. Dropping it makes room for another.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct SessionPlace {
+    places: Arc<SessionPlaces>,
     mapped_bytes: u64,
 }
 
-impl Place {
+impl SessionPlace {
     /// Counts `bytes` more bytes, unless that is more than all sessions may map.
     fn map(&mut self, bytes: u64, most: u64) -> bool {
         let mut taken = self.places.taken.lock();
@@ -191,7 +191,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionPlace {
     fn drop(&mut self) {
         if self.places.guard.is_child() {
             // The lock may have been held when the process forked.
@@ -209,7 +209,7 @@ impl Drop for Place {
 struct ProducerSession {
     arrivals: Arc<Arrivals>,
     socket: FrameSocket,
-    producer: Process,
+    producer: PeerProcess,
     phase: Phase,
 }
 
@@ -219,13 +219,13 @@ enum Phase {
     Greeting(Greeting),
     /// What was offered is being mapped.
     Opening {
-        offered: Offered,
+        offered: OfferedLanes,
         deadline: Deadline,
         opening: Opening,
     },
     /// The program can have it.
     Opened {
-        offered: Offered,
+        offered: OfferedLanes,
         lanes: Vec<OpenedLane>,
     },
     Over,
@@ -236,17 +236,17 @@ enum Phase {
 struct Greeting {
     handshake: Handshake,
     deadline: Deadline,
-    place: Place,
+    place: SessionPlace,
     /// The Hello has come, and the Offer is awaited.
     is_known: bool,
 }
 
 /// What an Offer has brought.
 #[derive(Debug)]
-struct Offered {
+struct OfferedLanes {
     handshake: Handshake,
     infos: Vec<LaneInfo>,
-    place: Arc<Place>,
+    place: Arc<SessionPlace>,
 }
 
 impl ProducerSession {
@@ -291,7 +291,7 @@ impl ProducerSession {
             return Err(ending);
         }
         let place = Arc::new(place);
-        let offered = Offered { handshake, infos: infos_of(&offer), place: Arc::clone(&place) };
+        let offered = OfferedLanes { handshake, infos: infos_of(&offer), place: Arc::clone(&place) };
         let notice = Arc::clone(&self.arrivals.state.notice);
         let opening = begin_opening(offer, fds, &self.arrivals.options, move || {
             // Even if nobody waits for the lanes any more, they have their place until they are gone.
@@ -301,7 +301,7 @@ impl ProducerSession {
         Ok(Phase::Opening { offered, deadline, opening: opening.map_err(Ending::own)? })
     }
 
-    fn check(&self, offer: &Offer, place: &mut Place) -> Result<(), Ending> {
+    fn check(&self, offer: &Offer, place: &mut SessionPlace) -> Result<(), Ending> {
         let Bounds { lanes_max, capacity_max, mapped_max, .. } = self.arrivals.bounds;
         let lanes = offer.lanes.len();
         if lanes > lanes_max {
@@ -321,7 +321,7 @@ impl ProducerSession {
     }
 
     /// Takes what was opened, once it is there.
-    fn take_opened(&self, offered: Offered, deadline: Deadline, opening: Opening) -> Phase {
+    fn take_opened(&self, offered: OfferedLanes, deadline: Deadline, opening: Opening) -> Phase {
         match opening.outcome.try_recv() {
             Ok(Ok(lanes)) => {
                 crash::point!("session-lanes-mapped");
@@ -345,9 +345,9 @@ impl Served for ProducerSession {
     }
 
     /// Once its Offer has come, nothing more is heard of it before it is attached to: it may be gone already.
-    fn watched(&self) -> Watched {
+    fn watched(&self) -> WatchedFds {
         let is_greeting = matches!(self.phase, Phase::Greeting(_));
-        Watched { socket: is_greeting, process: is_greeting && !self.producer.is_dead() }
+        WatchedFds { socket: is_greeting, process: is_greeting && !self.producer.is_dead() }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -386,7 +386,7 @@ impl Served for ProducerSession {
     /// Hands the session to the program.
     fn conclude(self: Box<Self>) {
         let Self { arrivals, socket, producer, phase } = *self;
-        if let Phase::Opened { offered: Offered { handshake, infos, place }, lanes } = phase {
+        if let Phase::Opened { offered: OfferedLanes { handshake, infos, place }, lanes } = phase {
             let (options, guard) = (arrivals.options.clone(), arrivals.guard);
             arrivals.push(Session::arrived(socket, producer.peer, handshake, (lanes, infos), options, guard, place));
         }
@@ -422,12 +422,12 @@ fn closing() -> Frame {
 mod tests {
     use super::*;
     use crate::region::testing::in_forked_child;
-    use crate::session::shared::News;
+    use crate::session::shared::NewsKind;
 
     #[test]
     fn a_place_that_a_forked_child_drops_waits_for_nobody_and_stays_taken() {
-        let (state, guard) = (Arc::new(StewardState::new(News::Sessions).unwrap()), ForkGuard::get().unwrap());
-        let places = Arc::new(Places { taken: Mutex::default(), state, guard });
+        let (state, guard) = (Arc::new(StewardState::new(NewsKind::Sessions).unwrap()), ForkGuard::get().unwrap());
+        let places = Arc::new(SessionPlaces { taken: Mutex::default(), state, guard });
         let mut place = places.take(1);
         let taken = places.taken.lock();
         assert!(in_forked_child(|| place.take().is_some()));

@@ -11,7 +11,7 @@ use super::frame_socket::FrameSocket;
 use super::listener::Listener;
 use super::served::{Arrival, Reception, Served};
 use super::server::ServerOptions;
-use super::shared::{Limits, News, Offering, ServerStats, StewardHandle, StewardState};
+use super::shared::{Limits, NewsKind, Offering, ServerStats, StewardHandle, StewardState};
 use crate::error::Result;
 use crate::lane::Lane;
 use crate::os::fork::ForkGuard;
@@ -108,7 +108,7 @@ impl ServerOptions {
         let listener = Listener::bind(&address, self.mode, &self.limits.peers)?;
         let address = address.into_absolute();
         event!(DEBUG, "listening", address = %address, lanes = 0);
-        let state = Arc::new(StewardState::new(News::Statistics)?);
+        let state = Arc::new(StewardState::new(NewsKind::Statistics)?);
         let reception = Assigning { assign, limits: self.limits, state: Arc::clone(&state) };
         let steward = StewardHandle::start(Some(listener), reception, state, None, guard)?;
         Ok(AssigningServer { steward, address })

@@ -3,7 +3,7 @@
 //! The invariant: evictions are counted from before the Attach was said, so that none is missed. What does not wait is
 //! apart from what does, for callers that have others to see to.
 
-use super::arriving::Place;
+use super::arriving::SessionPlace;
 use super::attach::Attach;
 use super::client::{Session, send_with_fds, step};
 use super::frame_socket::FrameSocket;
@@ -68,7 +68,7 @@ pub(crate) struct Attaching {
     options: SessionOptions,
     deadline: Deadline,
     guard: ForkGuard,
-    place: Option<Arc<Place>>,
+    place: Option<Arc<SessionPlace>>,
     said: Said,
 }
 
@@ -84,12 +84,13 @@ struct Said {
 impl Attaching {
     /// The consumers of all lanes, once the producer has answered.
     pub(crate) fn finish_all(self) -> Result<Vec<Consumer>> {
-        let of_consumer = |endpoint| if let Endpoint::Consumer(consumer) = endpoint { Some(consumer) } else { None };
+        let of_consumer =
+            |endpoint| if let AttachedReader::Consumer(consumer) = endpoint { Some(consumer) } else { None };
         Ok(self.finish()?.into_iter().flatten().filter_map(of_consumer).collect())
     }
 
     /// The readers of the lanes, once the producer has answered.
-    pub(super) fn finish(self) -> Result<Vec<Option<Endpoint>>> {
+    pub(super) fn finish(self) -> Result<Vec<Option<AttachedReader>>> {
         let Self { mut socket, peer, mut handshake, lanes, options, deadline, guard, place, said } = self;
         let Said { how, evictions, barriers, mut inboxes } = said;
         let starts = match receive(&mut socket, &peer, deadline, &options, ATTACHING) {
@@ -120,7 +121,7 @@ impl Attaching {
             let (in_place, spin) = (how.trust(), options.spin);
             let attachment =
                 Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin };
-            let mut reader = Endpoint::new(attachment, *delivery, Arc::new(link), guard)?;
+            let mut reader = AttachedReader::new(attachment, *delivery, Arc::new(link), guard)?;
             options.interrupter.iter().try_for_each(|interrupter| reader.watch_interrupter(interrupter))?;
             readers.push(Some(reader));
         }
@@ -130,12 +131,12 @@ impl Attaching {
 
 /// The reader of an attached lane.
 #[allow(clippy::large_enum_variant, reason = "a few, for a moment")]
-pub(super) enum Endpoint {
+pub(super) enum AttachedReader {
     Consumer(Consumer),
     Tap(Tap),
 }
 
-impl Endpoint {
+impl AttachedReader {
     fn new(attachment: Attachment, delivery: Delivery, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
         Ok(match delivery {
             Delivery::Lossless => Self::Consumer(Consumer::new(attachment, link, guard)?),

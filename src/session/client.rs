@@ -3,9 +3,9 @@
 //! Elsewhere: [`opened`](super::opened) checks and maps the contents of an Offer, and [`Attach`] carries the caller's
 //! promise.
 
-use super::arriving::Place;
+use super::arriving::SessionPlace;
 use super::attach::Attach;
-use super::attaching::{Attaching, Endpoint};
+use super::attaching::{AttachedReader, Attaching};
 use super::connecting::{open_socket, wait_in_slices};
 use super::frame_socket::{FrameSocket, Heard};
 use super::hearing::{receive, receive_by};
@@ -64,7 +64,7 @@ pub struct Session {
     pub(super) guard: ForkGuard,
     pub(super) opened_at: Instant,
     /// Its place among the sessions of a consumer that listens, if the producer has connected.
-    pub(super) place: Option<Arc<Place>>,
+    pub(super) place: Option<Arc<SessionPlace>>,
 }
 
 impl Session {
@@ -191,7 +191,7 @@ impl Session {
         (lanes, infos): (Vec<OpenedLane>, Vec<LaneInfo>),
         options: SessionOptions,
         guard: ForkGuard,
-        place: Arc<Place>,
+        place: Arc<SessionPlace>,
     ) -> Self {
         let (deadline, opened_at) = (Deadline::after(options.deadline), Instant::now());
         Self { socket, peer, handshake, lanes, infos, options, deadline, guard, opened_at, place: Some(place) }
@@ -474,8 +474,8 @@ impl Session {
         let (mut consumers, mut taps) = (Vec::new(), Vec::new());
         for reader in places.into_iter().filter_map(|place| readers[place].take()) {
             match reader {
-                Endpoint::Consumer(consumer) => consumers.push(consumer),
-                Endpoint::Tap(tap) => taps.push(tap),
+                AttachedReader::Consumer(consumer) => consumers.push(consumer),
+                AttachedReader::Tap(tap) => taps.push(tap),
             }
         }
         Ok((consumers, taps))

@@ -8,7 +8,7 @@ use super::Address;
 use super::admission::CONNECTING;
 use super::client::admits_listener;
 use super::connecting::{open_socket, try_for};
-use super::served::{Arrival, Meeting, Origin, Outcome};
+use super::served::{Arrival, ArrivalKind, Meeting, OutcomeSender};
 use super::server::{Server, ServerOptions, check_lanes, lanes_of};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -122,7 +122,7 @@ impl ServerOptions {
         let listener = Peer::of(&socket)?;
         admits_listener(&self.limits.peers, &listener)?;
         let (says, outcome) = sync_channel(1);
-        let origin = Origin::Connected { listener, outcome: Outcome(says), deadline };
+        let origin = ArrivalKind::Connected { listener, outcome: OutcomeSender(says), deadline };
         let arrival = Arrival { socket, origin };
         let meeting = Meeting { arrival, outcome: &outcome, interrupter, doing: CONNECTING };
         self.clone().meet(lanes.to_vec(), meeting, address)

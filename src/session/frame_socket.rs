@@ -25,15 +25,15 @@ pub(super) struct FrameSocket {
     /// The kernel has reported that the peer closed before it had read everything. What the peer had sent comes after
     /// that.
     has_reset: bool,
-    room: Room,
+    room: FrameRoom,
 }
 
 /// Room for the longest frame: to zero it takes longer than to receive most frames, so it is kept from one to the next.
 /// Empty before the first one, and from when none was there.
 #[derive(Default)]
-struct Room(Vec<u8>);
+struct FrameRoom(Vec<u8>);
 
-impl fmt::Debug for Room {
+impl fmt::Debug for FrameRoom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.len())
     }
@@ -59,7 +59,7 @@ pub(super) enum Fault {
 
 impl FrameSocket {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, has_reset: false, room: Room::default() }
+        Self { connection, has_reset: false, room: FrameRoom::default() }
     }
 
     /// The socket alone, for the code that goes on with it.
@@ -120,7 +120,7 @@ impl FrameSocket {
         &mut self,
         mut receive: impl FnMut(BorrowedFd<'_>, &mut [u8]) -> Result<ReceivedFrame, RecvFdsError>,
     ) -> Result<Option<Heard>, Fault> {
-        let Room(bytes) = &mut self.room;
+        let FrameRoom(bytes) = &mut self.room;
         if bytes.is_empty() {
             *bytes = vec![0; FRAME_MAX_BYTES];
         }
@@ -136,7 +136,7 @@ impl FrameSocket {
                     };
                 }
                 Err(error) if error.is_would_block() => {
-                    self.room = Room::default();
+                    self.room = FrameRoom::default();
                     return Ok(None);
                 }
                 // Reported once, before what the peer had sent.

@@ -68,10 +68,10 @@ const ROOT: u32 = 0;
 /// println!("listening at {}", Address::from(argument));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Address(Place);
+pub struct Address(SocketName);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
+enum SocketName {
     Path(PathBuf),
     Abstract(Vec<u8>),
     /// That of a server that listens nowhere.
@@ -80,7 +80,7 @@ enum Place {
 
 impl Address {
     /// That of a server that listens nowhere.
-    const NOWHERE: Self = Self(Place::Nowhere);
+    const NOWHERE: Self = Self(SocketName::Nowhere);
 
     /// A path of at most 107 bytes.
     ///
@@ -109,7 +109,7 @@ impl Address {
     /// # }
     /// ```
     pub fn path(path: impl Into<PathBuf>) -> Self {
-        Self(Place::Path(path.into()))
+        Self(SocketName::Path(path.into()))
     }
 
     /// A name of at most 107 bytes in the abstract namespace (unix(7)), which leaves no file behind.
@@ -133,13 +133,13 @@ impl Address {
     /// # }
     /// ```
     pub fn abstract_name(name: impl Into<Vec<u8>>) -> Self {
-        Self(Place::Abstract(name.into()))
+        Self(SocketName::Abstract(name.into()))
     }
 
     fn as_path(&self) -> Option<&Path> {
         match &self.0 {
-            Place::Path(path) => Some(path),
-            Place::Abstract(_) | Place::Nowhere => None,
+            SocketName::Path(path) => Some(path),
+            SocketName::Abstract(_) | SocketName::Nowhere => None,
         }
     }
 
@@ -157,10 +157,10 @@ impl Address {
         match &self.0 {
             // An empty path is an abstract name to the kernel. With 108 bytes there is no room for the zero at the end
             // that other programs expect.
-            Place::Path(path) if !(1..=PATH_MAX_BYTES).contains(&path.as_os_str().len()) => Err(Errno::INVAL),
-            Place::Path(path) => SocketAddrUnix::new(path.as_path()),
-            Place::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
-            Place::Nowhere => Err(Errno::INVAL),
+            SocketName::Path(path) if !(1..=PATH_MAX_BYTES).contains(&path.as_os_str().len()) => Err(Errno::INVAL),
+            SocketName::Path(path) => SocketAddrUnix::new(path.as_path()),
+            SocketName::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
+            SocketName::Nowhere => Err(Errno::INVAL),
         }
         .map_err(|_| {
             Error::Invalid(format!(
@@ -173,9 +173,9 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Path(path) => write!(f, "{}", path.display()),
-            Place::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
-            Place::Nowhere => f.write_str("(nowhere)"),
+            SocketName::Path(path) => write!(f, "{}", path.display()),
+            SocketName::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+            SocketName::Nowhere => f.write_str("(nowhere)"),
         }
     }
 }

@@ -51,17 +51,17 @@ pub(super) struct Opener {
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) outcome: Receiver<Result<Vec<OpenedLane>>>,
-    _waits: Waits,
+    _waits: Waiting,
 }
 
 /// The end that waits for the thread; whether one of the two ends has gone.
 #[derive(Debug)]
-struct Waits(Arc<AtomicBool>);
+struct Waiting(Arc<AtomicBool>);
 
 /// The thread's end.
 struct Opens(Arc<AtomicBool>);
 
-impl Drop for Waits {
+impl Drop for Waiting {
     fn drop(&mut self) {
         LEFT_BEHIND.fetch_add(1, Ordering::Relaxed);
         // Pairs with the swap of the thread: who comes second takes back what was counted.
@@ -135,7 +135,7 @@ impl Opener {
     /// Begins to open what came with an Offer. Only from here on can the thread be left behind.
     pub(super) fn open(self, offer: Offer, fds: Vec<OwnedFd>) -> Opening {
         let Self { hands_over, outcome, has_parted } = self;
-        let opening = Opening { outcome, _waits: Waits(has_parted) };
+        let opening = Opening { outcome, _waits: Waiting(has_parted) };
         if let Err(SendError((_, fds))) = hands_over.send((offer, fds)) {
             // The thread has ended by a panic, and the receiver of its outcome hears that.
             unwelcome::close(fds);

@@ -11,10 +11,10 @@ use super::ending::Ending;
 use super::frame_socket::FrameSocket;
 use super::listener::Listener;
 use super::options::SessionOptions;
-use super::served::{Arrival, Awaited, Meeting, Origin, Process, Reception, Served};
+use super::served::{Arrival, ArrivalKind, Awaited, Meeting, PeerProcess, Reception, Served};
 use super::serving::ConsumerSession;
 use super::serving::pairing::{PAIRING, Pairing, Then};
-use super::shared::{Limits, News, Offering, ServerStats, StewardHandle, StewardState};
+use super::shared::{Limits, NewsKind, Offering, ServerStats, StewardHandle, StewardState};
 use super::{Address, PeerPolicy};
 use crate::consumer::Consumer;
 use crate::deadline::Deadline;
@@ -83,7 +83,7 @@ pub(crate) struct Pair {
     pub(crate) producer: Producer,
     pub(crate) consumer: Consumer,
     /// At the end that listens: its place among the most sessions.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<PairPlace>,
     /// Serves the session, at the end that has connected. Dropped last.
     _steward: Option<StewardHandle>,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Pair {
 /// A place among the most sessions of an end that listens, free again once this is dropped. What the program keeps of a
 /// session that is over counts, too.
 #[derive(Debug)]
-pub(crate) struct Place(#[expect(dead_code, reason = "its count says how many there are")] Arc<()>);
+pub(crate) struct PairPlace(#[expect(dead_code, reason = "its count says how many there are")] Arc<()>);
 
 /// Connects to an end that listens at `address`, and offers it a lane as `lane` says. Tries again as `terms` say, but
 /// all ends at the deadline.
@@ -112,12 +112,12 @@ fn connect_once(address: &Address, lane: &LaneOptions, terms: &PairTerms, until:
     let producer = lane.clone().create()?;
     let (says, outcome) = sync_channel(1);
     let guest = Guest { lane: Arc::clone(producer.owned_lane()), listener: Mutex::new(Some((listener, says))) };
-    let state = Arc::new(StewardState::new(News::Statistics)?);
+    let state = Arc::new(StewardState::new(NewsKind::Statistics)?);
     producer.owned_lane().notify_end(&state.notice);
     let limit = deadline.bound(limit);
     let offering = offering(&terms.session.clone().deadline(limit), 1, &state);
     let entrance = PairEntrance { offering, terms: Arc::new(terms.clone()), role: PairRole::Guest(guest) };
-    let arrival = Arrival { socket, origin: Origin::Handed };
+    let arrival = Arrival { socket, origin: ArrivalKind::Handed };
     let meeting = Meeting { arrival, outcome: &outcome, interrupter, doing: PAIRING };
     let lanes = vec![Arc::clone(producer.owned_lane())];
     let (steward, consumer) = StewardHandle::meet(meeting, lanes, entrance, state, None, guard)?;
@@ -165,7 +165,7 @@ struct Host {
     lane: LaneOptions,
     /// Sessions that stand and the program has not taken yet; `None` once it takes no more.
     arrived: Mutex<Option<VecDeque<Pair>>>,
-    /// Shared with each [`Place`].
+    /// Shared with each [`PairPlace`].
     places: Arc<()>,
     state: Arc<StewardState>,
 }
@@ -220,7 +220,7 @@ impl Reception for PairEntrance {
 
 impl PairEntrance {
     /// The process that has connected, as far as it is known, if it is admitted and there is room, and its handshake.
-    fn admit(&self, socket: &FrameSocket, is_full: bool) -> Result<(Process, Pairing), Ending> {
+    fn admit(&self, socket: &FrameSocket, is_full: bool) -> Result<(PeerProcess, Pairing), Ending> {
         let Entrant { peer, stranger, lane, then } = match &self.role {
             PairRole::Guest(guest) => guest.meet_host()?,
             PairRole::Host(host) => {
@@ -233,7 +233,7 @@ impl PairEntrance {
         let session_id = random_id().map_err(own)?;
         let handshake = Handshake::both(vec![lane.terms.clone()], session_id, Vec::new())
             .map_err(|error| own(Error::Invalid(error.to_string())))?;
-        Ok((Process::new(peer), Pairing { handshake, terms: Arc::clone(&self.terms), stranger, lane, then }))
+        Ok((PeerProcess::new(peer), Pairing { handshake, terms: Arc::clone(&self.terms), stranger, lane, then }))
     }
 
     /// Checks that a caller may come in.
@@ -279,7 +279,7 @@ impl Host {
         let producer = self.lane.clone().create().map_err(Ending::own)?;
         let lane = Arc::clone(producer.owned_lane());
         lane.notify_end(&self.state.notice);
-        let (host, place) = (Arc::clone(self), Some(Place(Arc::clone(&self.places))));
+        let (host, place) = (Arc::clone(self), Some(PairPlace(Arc::clone(&self.places))));
         let then = Then(Box::new(move |outcome| {
             if let Ok(consumer) = outcome {
                 host.push(Pair { producer, consumer, place, _steward: None });
@@ -308,7 +308,7 @@ impl PairListener {
     ) -> Result<Self> {
         let guard = terms.guard;
         let listener = Listener::bind(address, mode, &terms.session.peers)?;
-        let state = Arc::new(StewardState::new(News::Sessions)?);
+        let state = Arc::new(StewardState::new(NewsKind::Sessions)?);
         let arrived = Mutex::new(Some(VecDeque::new()));
         let host = Arc::new(Host { lane, arrived, places: Arc::default(), state: Arc::clone(&state) });
         let offering = offering(&terms.session, sessions_max, &state);

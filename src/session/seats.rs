@@ -132,7 +132,7 @@ impl Offered {
             }
             // A tap looks twice instead: it makes its producer pay for nothing.
             let needs_barrier = delivery == Delivery::Lossless && barrier != lane.terms.barrier;
-            places.push(Place { lane, number, needs_barrier, in_place, evicted, is_told: false });
+            places.push(LanePlace { lane, number, needs_barrier, in_place, evicted, is_told: false });
         }
         let seats = Seats { places, region: Arc::new(seat), id };
         crash::point!("steward-joined");
@@ -247,7 +247,7 @@ fn check_seat(seat: &Region) -> Result<Mapping, Ending> {
 #[derive(Debug)]
 pub(super) struct Seats {
     /// One for each lane that it reads.
-    places: Vec<Place>,
+    places: Vec<LanePlace>,
     region: Arc<Region>,
     /// The number of its seats, the same on each of its lanes.
     id: u64,
@@ -255,7 +255,7 @@ pub(super) struct Seats {
 
 /// A consumer's place on one lane.
 #[derive(Debug)]
-struct Place {
+struct LanePlace {
     lane: Arc<Lane>,
     /// As the Offer numbers it.
     number: usize,
@@ -268,7 +268,7 @@ struct Place {
     is_told: bool,
 }
 
-impl Place {
+impl LanePlace {
     fn is_evicted(&self) -> bool {
         self.evicted.load(Ordering::Acquire)
     }
@@ -292,7 +292,7 @@ impl Seats {
 
     /// Whether every lane has evicted the consumer.
     pub(super) fn are_evicted(&self) -> bool {
-        self.places.iter().all(Place::is_evicted)
+        self.places.iter().all(LanePlace::is_evicted)
     }
 
     /// Whether none of the lanes that it reads will ever bring anything more.
@@ -309,7 +309,7 @@ impl Seats {
     /// done now; how many it was told of.
     pub(super) fn tell_evictions(&mut self, tell: impl Fn(&Lane, usize) -> bool) -> u64 {
         // Asked once: a lane may evict it at any moment, and if all have, the session ends without such a word.
-        let evicted: Vec<bool> = self.places.iter().map(Place::is_evicted).collect();
+        let evicted: Vec<bool> = self.places.iter().map(LanePlace::is_evicted).collect();
         if evicted.iter().all(|is_evicted| *is_evicted) {
             return 0;
         }
@@ -340,7 +340,7 @@ impl Seats {
 
     /// Whether the consumer has left every lane that has not evicted it: it said so.
     pub(super) fn have_left(&self) -> bool {
-        let has_left = |place: &Place| place.lane.roster.seat(self.id).is_none_or(|seat| seat.has_left());
+        let has_left = |place: &LanePlace| place.lane.roster.seat(self.id).is_none_or(|seat| seat.has_left());
         self.places.iter().filter(|place| !place.is_evicted()).all(has_left)
     }
 

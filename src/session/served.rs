@@ -20,7 +20,7 @@ pub(super) trait Served: Debug + Send {
     fn fds(&self) -> Fds<'_>;
 
     /// Which of them are to be watched now, of those that are known.
-    fn watched(&self) -> Watched;
+    fn watched(&self) -> WatchedFds;
 
     /// When to serve it even if nothing is readable.
     fn deadline(&self) -> Option<Instant>;
@@ -86,12 +86,12 @@ pub(super) struct Fds<'a> {
 
 /// Which of a connection's descriptors are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Watched {
+pub(super) struct WatchedFds {
     pub(super) socket: bool,
     pub(super) process: bool,
 }
 
-impl Watched {
+impl WatchedFds {
     /// Those that `other` has not.
     pub(super) fn without(self, other: Self) -> Self {
         Self { socket: self.socket && !other.socket, process: self.process && !other.process }
@@ -110,18 +110,18 @@ pub(super) struct Readable {
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) socket: Connection,
-    pub(super) origin: Origin,
+    pub(super) origin: ArrivalKind,
 }
 
 /// Where a connection comes from.
 #[derive(Debug)]
-pub(super) enum Origin {
+pub(super) enum ArrivalKind {
     /// The steward has accepted it.
     Accepted,
     /// The program has handed it over, so that the kernel does not say who has connected.
     Handed,
     /// The program has connected it to a process that listened, and waits until the session stands, up to a deadline.
-    Connected { listener: Peer, outcome: Outcome, deadline: Deadline },
+    Connected { listener: Peer, outcome: OutcomeSender, deadline: Deadline },
 }
 
 /// A connection that the program's thread has made and serves by itself until the session stands, or is over.
@@ -137,9 +137,9 @@ pub(super) struct Meeting<'a, T> {
 
 /// Says how a handshake has ended to the program's thread that waits for that.
 #[derive(Debug)]
-pub(super) struct Outcome(pub(super) SyncSender<Result<()>>);
+pub(super) struct OutcomeSender(pub(super) SyncSender<Result<()>>);
 
-impl Outcome {
+impl OutcomeSender {
     /// Says it, unless the program waits no more: `false` then.
     pub(super) fn say(self, outcome: Result<()>) -> bool {
         // Sent once, to where there is room for one.
@@ -149,7 +149,7 @@ impl Outcome {
 
 /// The process at the other end, as far as it is known, and whether it still runs.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct PeerProcess {
     pub(super) peer: Peer,
     is_dead: bool,
     /// When to look whether it lives; `None` if its pidfd tells.
@@ -159,7 +159,7 @@ pub(super) struct Process {
 /// How often a process is looked at that the kernel gives no pidfd for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-impl Process {
+impl PeerProcess {
     pub(super) fn new(peer: Peer) -> Self {
         let look_at = (peer.pidfd.is_none() && peer.pid.is_some()).then(|| Instant::now() + LOOK_INTERVAL);
         Self { peer, is_dead: false, look_at }

@@ -4,8 +4,8 @@
 
 use super::admission::Admission;
 use super::listener::Listener;
-use super::served::{Arrival, Meeting, Origin};
-use super::shared::{Limits, News, Offering, Progress, ServerStats, StewardHandle, StewardState};
+use super::served::{Arrival, ArrivalKind, Meeting};
+use super::shared::{Limits, NewsKind, Offering, Progress, ServerStats, StewardHandle, StewardState};
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, adopted};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -366,7 +366,7 @@ impl ServerOptions {
 
     /// An offering of these lanes, and what its steward and others share.
     fn offering(&self, lanes: Vec<Arc<Lane>>) -> Result<(Arc<Offering>, Arc<StewardState>)> {
-        let state = Arc::new(StewardState::new(News::Statistics)?);
+        let state = Arc::new(StewardState::new(NewsKind::Statistics)?);
         lanes.iter().for_each(|lane| lane.notify_end(&state.notice));
         let (lanes, state_of) = (Mutex::new(lanes), Arc::clone(&state));
         let offering = Offering { limits: self.limits.clone(), lanes, state: state_of, _lease: None };
@@ -565,7 +565,7 @@ impl Server {
         // From Linux 6.16 on, the kernel refuses messages with descriptors.
         fds::refuse_fds(socket.as_fd());
         let socket = Connection::new(socket, self.steward.guard);
-        self.hand_over(Arrival { socket, origin: Origin::Handed });
+        self.hand_over(Arrival { socket, origin: ArrivalKind::Handed });
         Ok(())
     }
 

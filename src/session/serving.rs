@@ -12,7 +12,7 @@ use super::ending::Ending;
 use super::frame_socket::{FrameSocket, Heard};
 use super::inquiry::Inquiry;
 use super::seats::{Offered, Seats};
-use super::served::{Awaited, Fds, Origin, Outcome, Process, Readable, Served, Watched};
+use super::served::{ArrivalKind, Awaited, Fds, OutcomeSender, PeerProcess, Readable, Served, WatchedFds};
 use super::shared::Offering;
 use super::unwelcome;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
@@ -28,7 +28,7 @@ use crate::os::peer::Peer;
 use crate::terms::{Access, Refusal};
 use crate::trace::event;
 use crate::wire::{Frame, LaneAttach};
-use pairing::Progress;
+use pairing::PairingState;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io::ErrorKind;
 use std::mem;
@@ -44,7 +44,7 @@ const EVICTED_RETRY: Duration = Duration::from_millis(10);
 pub(super) struct ConsumerSession {
     offering: Arc<Offering>,
     socket: FrameSocket,
-    consumer: Process,
+    consumer: PeerProcess,
     phase: Phase,
     /// If the session has two directions: tells the consumer of the other one what comes.
     reader: Option<Teller>,
@@ -55,7 +55,7 @@ pub(super) struct ConsumerSession {
 enum Phase {
     Greeting(Greeting),
     /// A session of two directions, of which not both stand.
-    Pairing(Box<Progress>),
+    Pairing(Box<PairingState>),
     /// The consumer reads.
     Attached {
         handshake: Handshake,
@@ -87,7 +87,7 @@ struct Greeting {
     deadline: Deadline,
     stage: Stage,
     /// The program waits for it to end: it has connected to the consumer. The Hello was said at once.
-    outcome: Option<Outcome>,
+    outcome: Option<OutcomeSender>,
 }
 
 impl Greeting {
@@ -123,16 +123,16 @@ impl ConsumerSession {
     pub(super) fn new(
         offering: &Arc<Offering>,
         socket: FrameSocket,
-        consumer: Process,
-        origin: Origin,
+        consumer: PeerProcess,
+        origin: ArrivalKind,
         session_id: [u8; 16],
     ) -> Self {
         let lanes = offering.lanes.lock().clone();
         let handshake = Handshake::producer(lanes.iter().map(|lane| lane.terms.clone()).collect(), session_id);
         let (stage, outcome, until) = match origin {
-            Origin::Accepted => (Stage::Known { lanes }, None, None),
-            Origin::Handed => (Stage::Stranger { lanes, awaited: None }, None, None),
-            Origin::Connected { listener, outcome, deadline } => {
+            ArrivalKind::Accepted => (Stage::Known { lanes }, None, None),
+            ArrivalKind::Handed => (Stage::Stranger { lanes, awaited: None }, None, None),
+            ArrivalKind::Connected { listener, outcome, deadline } => {
                 let awaited = Some(Awaited::new(listener));
                 // The end that connects speaks first. If this fails, the consumer has hung up, and that is seen.
                 socket.tell(&handshake.hello());
@@ -163,7 +163,7 @@ impl ConsumerSession {
     }
 
     /// Goes on with a handshake as far as frames have come.
-    fn greet(&mut self, mut greeting: Greeting, readable: Readable) -> Result<Phase, (Option<Outcome>, Ending)> {
+    fn greet(&mut self, mut greeting: Greeting, readable: Readable) -> Result<Phase, (Option<OutcomeSender>, Ending)> {
         let listener_is_dead = greeting.awaited().is_some_and(|awaited| awaited.is_found_dead(Instant::now()));
         if !readable.socket && !readable.process && !listener_is_dead {
             return Ok(Phase::Greeting(greeting));
@@ -202,7 +202,7 @@ impl ConsumerSession {
         let peer = Peer::met(awaited.take().map(|awaited| awaited.listener), sender);
         greeting.stage = Stage::Known { lanes: mem::take(lanes) };
         let is_admitted = self.offering.limits.peers.admits(peer.uid);
-        self.consumer = Process::new(peer);
+        self.consumer = PeerProcess::new(peer);
         if !is_admitted {
             return Err(Ending::forbidden(&self.consumer.peer));
         }
@@ -215,7 +215,7 @@ impl ConsumerSession {
         greeting: Greeting,
         frame: Frame,
         fds: Vec<OwnedFd>,
-    ) -> Result<Phase, (Option<Outcome>, Ending)> {
+    ) -> Result<Phase, (Option<OutcomeSender>, Ending)> {
         let Greeting { mut handshake, deadline, stage, outcome } = greeting;
         let says_hello = outcome.is_none();
         let step = match handshake.on_frame(frame) {
@@ -258,7 +258,7 @@ impl ConsumerSession {
     }
 
     /// The consumer is attached: counts it, and tells the program that has connected, if one has.
-    fn begin(&mut self, handshake: Handshake, seats: Seats, outcome: Option<Outcome>) -> Phase {
+    fn begin(&mut self, handshake: Handshake, seats: Seats, outcome: Option<OutcomeSender>) -> Phase {
         // Counted before that program goes on.
         self.offering.state.count(|stats| {
             stats.attached += 1;
@@ -333,7 +333,7 @@ impl ConsumerSession {
     }
 
     /// Ends a handshake that came to nothing.
-    fn fail(&mut self, outcome: Option<Outcome>, ending: Ending) -> Phase {
+    fn fail(&mut self, outcome: Option<OutcomeSender>, ending: Ending) -> Phase {
         turn_away(&self.offering.state, &self.socket, &ending);
         if let Some(outcome) = outcome {
             let _ = outcome.say(Err(ending.into_error(CONNECTING)));
@@ -348,11 +348,11 @@ impl Served for ConsumerSession {
     }
 
     /// A session that waits only for its time, or for an answer, hears of nothing but the end of the process.
-    fn watched(&self) -> Watched {
+    fn watched(&self) -> WatchedFds {
         let socket =
             matches!(self.phase, Phase::Greeting(_) | Phase::Pairing(_) | Phase::Attached { deaf_until: None, .. });
         let process = !matches!(self.phase, Phase::Unanswered(_) | Phase::Over);
-        Watched { socket, process: process && !self.consumer.is_dead() }
+        WatchedFds { socket, process: process && !self.consumer.is_dead() }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -484,7 +484,7 @@ mod tests {
     use crate::session::PeerPolicy;
     use crate::session::attach::Attach;
     use crate::session::client::Session;
-    use crate::session::shared::{Limits, News, StewardState};
+    use crate::session::shared::{Limits, NewsKind, StewardState};
     use crate::sync::Mutex;
     use crate::test_support::{DEADLINE, wait_until};
     use crate::wire::StartAt;
@@ -500,14 +500,17 @@ mod tests {
         sockopt::set_socket_passcred(&ours, true).unwrap();
         let own = || PeerPolicy::SameUser;
         let limits = Limits { sessions_max: 1, deadline: DEADLINE, peers: own(), in_place: own(), reports: own() };
-        let state = Arc::new(StewardState::new(News::Statistics).unwrap());
+        let state = Arc::new(StewardState::new(NewsKind::Statistics).unwrap());
         let lanes = Mutex::new(vec![Arc::clone(producer.owned_lane())]);
         let offering = Arc::new(Offering { limits, lanes, state, _lease: None });
         let (says, outcome) = sync_channel(1);
-        let origin =
-            Origin::Connected { listener: Peer::UNKNOWN, outcome: Outcome(says), deadline: Deadline::after(DEADLINE) };
+        let origin = ArrivalKind::Connected {
+            listener: Peer::UNKNOWN,
+            outcome: OutcomeSender(says),
+            deadline: Deadline::after(DEADLINE),
+        };
         let socket = FrameSocket::new(Connection::new(ours, ForkGuard::get().unwrap()));
-        (ConsumerSession::new(&offering, socket, Process::new(Peer::UNKNOWN), origin, [1; 16]), theirs, outcome)
+        (ConsumerSession::new(&offering, socket, PeerProcess::new(Peer::UNKNOWN), origin, [1; 16]), theirs, outcome)
     }
 
     #[test]

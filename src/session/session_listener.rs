@@ -8,7 +8,7 @@ use super::arriving::{Arrivals, Bounds, Entrance};
 use super::client::{Session, begin};
 use super::listener::Listener;
 use super::options::SessionOptions;
-use super::shared::{News, ServerStats, StewardHandle, StewardState};
+use super::shared::{NewsKind, ServerStats, StewardHandle, StewardState};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
@@ -229,7 +229,7 @@ impl SessionListenerOptions {
         begin(&each)?;
         let listener = Listener::bind(&address, mode, &each.peers)?;
         event!(DEBUG, "listening", address = %address);
-        let state = Arc::new(StewardState::new(News::Sessions)?);
+        let state = Arc::new(StewardState::new(NewsKind::Sessions)?);
         let arrivals = Arc::new(Arrivals::new(each, bounds, Arc::clone(&state), guard));
         let entrance = Entrance(Arc::clone(&arrivals));
         let steward = StewardHandle::start(Some(listener), entrance, state, interrupter, guard)?;

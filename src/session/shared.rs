@@ -111,12 +111,12 @@ pub(super) struct StewardState {
     pub(super) changed: Changes,
     /// Raised when there is something new for the program.
     pub(super) news: Notice,
-    kind: News,
+    kind: NewsKind,
 }
 
 /// What is new for the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum NewsKind {
     /// The statistics have changed.
     Statistics,
     /// A session is there to be taken.
@@ -135,7 +135,7 @@ pub(super) struct Progress {
 }
 
 impl StewardState {
-    pub(super) fn new(kind: News) -> Result<Self> {
+    pub(super) fn new(kind: NewsKind) -> Result<Self> {
         Ok(Self {
             notice: Arc::new(Notice::new()?),
             closing: AtomicBool::new(false),
@@ -164,7 +164,7 @@ impl StewardState {
             change(&mut progress.stats);
             progress.has_news = true;
         });
-        if self.kind == News::Statistics {
+        if self.kind == NewsKind::Statistics {
             self.news.raise();
         }
     }
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn the_fault_of_a_steward_is_told_of_and_its_end_is_not() {
-        let state = || Arc::new(StewardState::new(News::Statistics).unwrap());
+        let state = || Arc::new(StewardState::new(NewsKind::Statistics).unwrap());
         let ended = state();
         assert!(told(|| drop(EndOfThread(Arc::clone(&ended)))).is_empty());
         assert!(ended.progress.lock().done);

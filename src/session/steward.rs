@@ -7,7 +7,7 @@
 use super::connecting::check_interrupt;
 use super::ending::Ending;
 use super::listener::Listener;
-use super::served::{Arrival, Meeting, Origin, Readable, Reception, Served, Watched};
+use super::served::{Arrival, ArrivalKind, Meeting, Readable, Reception, Served, WatchedFds};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
@@ -197,7 +197,7 @@ impl<R: Reception> Steward<R> {
                 return self.pause(&Error::os(doing)(Errno::MFILE));
             }
             match listener.accept() {
-                Ok(socket) => self.welcome(Arrival { socket, origin: Origin::Accepted }),
+                Ok(socket) => self.welcome(Arrival { socket, origin: ArrivalKind::Accepted }),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::WOULDBLOCK) => return,
                 Err(error) => return self.pause(&Error::os("accept a connection")(error)),
@@ -298,13 +298,13 @@ fn whole_millis(time: Duration) -> Duration {
 }
 
 /// What is watched of a session that has been served: no more than there is.
-fn watched_of(session: &dyn Served) -> Watched {
-    let Watched { socket, process } = session.watched();
-    Watched { socket, process: process && session.fds().process.is_some() }
+fn watched_of(session: &dyn Served) -> WatchedFds {
+    let WatchedFds { socket, process } = session.watched();
+    WatchedFds { socket, process: process && session.fds().process.is_some() }
 }
 
 /// Watches these descriptors of a session, or none of them and ends it.
-fn watch(poller: &Poller, number: u64, session: &mut dyn Served, which: Watched) -> Result<(), ()> {
+fn watch(poller: &Poller, number: u64, session: &mut dyn Served, which: WatchedFds) -> Result<(), ()> {
     let [socket, process] = tokens(number);
     let watches = || -> rustix::io::Result<()> {
         let fds = session.fds();
@@ -322,7 +322,7 @@ fn watch(poller: &Poller, number: u64, session: &mut dyn Served, which: Watched)
 
 /// Watches these descriptors of a session no longer. To close them is not enough: the kernel goes on watching them for
 /// as long as a forked child has them.
-fn unwatch(poller: &Poller, session: &dyn Served, which: Watched) {
+fn unwatch(poller: &Poller, session: &dyn Served, which: WatchedFds) {
     let fds = session.fds();
     if which.socket {
         poller.remove(fds.socket);
@@ -335,7 +335,7 @@ fn unwatch(poller: &Poller, session: &dyn Served, which: Watched) {
 #[cfg(test)]
 mod tests {
     use super::super::served::Fds;
-    use super::super::shared::{News, StewardState};
+    use super::super::shared::{NewsKind, StewardState};
     use super::*;
     use crate::os::closing::Connection;
     use crate::os::fork::ForkGuard;
@@ -377,8 +377,8 @@ mod tests {
             Fds { socket: self.socket.as_fd(), process: None }
         }
 
-        fn watched(&self) -> Watched {
-            Watched { socket: !self.is_over, process: false }
+        fn watched(&self) -> WatchedFds {
+            WatchedFds { socket: !self.is_over, process: false }
         }
 
         fn deadline(&self) -> Option<Instant> {
@@ -407,11 +407,11 @@ mod tests {
 
     #[test]
     fn a_steward_whose_handle_is_dropped_as_its_last_session_ends_needs_no_notice() {
-        let state = Arc::new(StewardState::new(News::Statistics).unwrap());
+        let state = Arc::new(StewardState::new(NewsKind::Statistics).unwrap());
         let steward = Steward::new(None, Open(Arc::clone(&state))).unwrap();
         let (ours, theirs) = pair();
         let socket = Connection::new(ours, ForkGuard::get().unwrap());
-        state.hand_over(Arrival { socket, origin: Origin::Handed });
+        state.hand_over(Arrival { socket, origin: ArrivalKind::Handed });
         rustix::io::write(&theirs, b"hello").unwrap();
         let thread = std::thread::spawn(|| steward.run());
         wait_until("it has ended", || thread.is_finished());
@@ -453,8 +453,8 @@ mod tests {
             Fds { socket: self.socket.as_fd(), process: None }
         }
 
-        fn watched(&self) -> Watched {
-            Watched { socket: true, process: false }
+        fn watched(&self) -> WatchedFds {
+            WatchedFds { socket: true, process: false }
         }
 
         fn deadline(&self) -> Option<Instant> {
@@ -488,11 +488,11 @@ mod tests {
         }
         let (says, outcome) = sync_channel(1);
         let is_taken_back = Arc::new(AtomicBool::new(false));
-        let state = Arc::new(StewardState::new(News::Statistics).unwrap());
+        let state = Arc::new(StewardState::new(NewsKind::Statistics).unwrap());
         let prompt = Prompt { state, says, is_taken_back: Arc::clone(&is_taken_back) };
         let mut steward = Steward::new(None, prompt).unwrap();
         let socket = Connection::new(ours, ForkGuard::get().unwrap());
-        let arrival = Arrival { socket, origin: Origin::Handed };
+        let arrival = Arrival { socket, origin: ArrivalKind::Handed };
         let met = steward.meet(Meeting { arrival, outcome: &outcome, interrupter: None, doing: "meeting" }, then);
         (met, is_taken_back.load(Ordering::Relaxed))
     }

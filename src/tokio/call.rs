@@ -164,18 +164,18 @@ impl Async<Caller> {
 }
 
 /// An endpoint that calls: of bytes, or of values.
-pub(super) trait Calls: AsFd {
+pub(super) trait AsCaller: AsFd {
     fn caller(&mut self) -> &mut Caller;
 }
 
-impl Calls for Caller {
+impl AsCaller for Caller {
     fn caller(&mut self) -> &mut Caller {
         self
     }
 }
 
 #[allow(private_bounds, reason = "these methods are as private")]
-impl<E: Calls> Async<E> {
+impl<E: AsCaller> Async<E> {
     /// As [`Async<Caller>::send`], for requests of any kind.
     pub(super) async fn send_bytes(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
         let deadline = Deadline::after(timeout);
@@ -304,18 +304,18 @@ impl Async<Service> {
 }
 
 /// An endpoint that answers: bytes, or values.
-pub(super) trait Answers: AsFd {
+pub(super) trait AsService: AsFd {
     fn service(&mut self) -> &mut Service;
 }
 
-impl Answers for Service {
+impl AsService for Service {
     fn service(&mut self) -> &mut Service {
         self
     }
 }
 
 #[allow(private_bounds, reason = "this method is as private")]
-impl<E: Answers> Async<E> {
+impl<E: AsService> Async<E> {
     /// As [`Async<Service>::receive`], for requests of any kind.
     pub(super) async fn receive_bytes(&mut self) -> Result<Request, ReceiveError> {
         poll_fn(|cx| {

@@ -6,7 +6,7 @@
 use super::read::on_a_blocking_thread;
 use super::{Async, RUNTIME_GONE};
 use crate::consumer::{ReceiveError, Record};
-use crate::distribute::{Assignment, Distributor, Event, Task, To, Wish, Worker};
+use crate::distribute::{Assignment, Demand, Distributor, Event, Task, To, Worker};
 use crate::error::Result;
 use crate::producer::{Records, SendError};
 use crate::session::Address;
@@ -88,7 +88,7 @@ impl Async<Distributor> {
     /// - [`SendError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`SendError::Forked`] in a forked child
     pub async fn reserve(&mut self, to: To, len: usize) -> Result<Assignment<'_>, SendError> {
-        let wish = Wish { to, len };
+        let wish = Demand { to, len };
         let slot = poll_fn(|cx| self.poll_room(cx, wish)).await?;
         self.get_mut().assign(slot, wish)
     }
@@ -127,7 +127,7 @@ impl Async<Distributor> {
         if records.count == 0 {
             return self.get_mut().try_fill_many(to, records, fill);
         }
-        let wish = Wish { to, len: records.len };
+        let wish = Demand { to, len: records.len };
         let slot = poll_fn(|cx| self.poll_room(cx, wish)).await?;
         self.get_mut().give_many(slot, wish, records.count, fill)
     }
@@ -207,7 +207,7 @@ impl Async<Distributor> {
     }
 
     /// The slot for such a record, once one has room.
-    fn poll_room(&mut self, cx: &mut Context<'_>, wish: Wish) -> Poll<Result<usize, SendError>> {
+    fn poll_room(&mut self, cx: &mut Context<'_>, wish: Demand) -> Poll<Result<usize, SendError>> {
         // First: a slot is chosen only for a record that is sent now.
         ready!(self.poll_run(cx));
         match self.get_mut().choose_in_view(wish) {

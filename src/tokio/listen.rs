@@ -1,7 +1,7 @@
 //! Listeners, collectors and selectors in tasks.
 
 use super::{Async, runtime_gone};
-use crate::collect::{Collector, Event, Next};
+use crate::collect::{Collector, Event, NextEvent};
 use crate::consumer::{ReceiveError, Verdict};
 use crate::error::{Error, Result};
 use crate::select::{Key, Selectable, Selector};
@@ -144,7 +144,7 @@ impl Async<Collector> {
     }
 
     /// What happens next, to be handed out at once.
-    async fn find_next(&mut self) -> Result<Next, ReceiveError> {
+    async fn find_next(&mut self) -> Result<NextEvent, ReceiveError> {
         poll_fn(|cx| {
             ready!(self.poll_run(cx));
             self.poll_look(cx, runtime_gone, |collector| match collector.find_or_arm() {

@@ -3,7 +3,7 @@
 //! The invariant: each call is that of its untyped end, and looks at values beside it.
 
 use super::Async;
-use super::call::{Answers, Calls};
+use super::call::{AsCaller, AsService};
 use super::read::on_a_blocking_thread;
 use crate::call::{CallError, Caller, Service, Ticket, TypedCaller, TypedRequest, TypedService, value_of_reply};
 use crate::consumer::ReceiveError;
@@ -12,13 +12,13 @@ use crate::session::Address;
 use bytemuck::{CheckedBitPattern, NoUninit, bytes_of};
 use std::time::Duration;
 
-impl<Q, P> Calls for TypedCaller<Q, P> {
+impl<Q, P> AsCaller for TypedCaller<Q, P> {
     fn caller(&mut self) -> &mut Caller {
         self.untyped_mut()
     }
 }
 
-impl<Q, P> Answers for TypedService<Q, P> {
+impl<Q, P> AsService for TypedService<Q, P> {
     fn service(&mut self) -> &mut Service {
         self.untyped_mut()
     }

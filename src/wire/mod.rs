@@ -94,7 +94,7 @@ pub(crate) enum Frame {
 /// The types of frames.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
-enum Kind {
+enum FrameType {
     Hello = 1,
     Offer = 2,
     Attach = 3,
@@ -120,7 +120,7 @@ struct Header {
 
 /// Which end of a direction sends a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sender {
+pub(crate) enum SendingEnd {
     Consumer,
     Producer,
     Either,
@@ -140,16 +140,16 @@ impl Frame {
         let header = Header::read(&mut fields)?;
         let kind = header.check(fields.len(), fd_count)?;
         let frame = match kind {
-            Kind::Hello => Self::Hello(Hello::read(header.version, &mut fields)?),
-            Kind::Offer => Self::Offer(Offer::read(header.version, &mut fields)?),
-            Kind::Attach => Self::Attach(attach::read_attach(&mut fields)?),
-            Kind::Attached => Self::Attached(attach::read_attached(&mut fields)?),
-            Kind::Refuse => Self::Refuse(Refuse::read(header.version, &mut fields)?),
-            Kind::Attachments => Self::Attachments(Attachments::read(&mut fields)?),
-            Kind::Query => Self::Query(attach::read_lane_index("the Query", &mut fields)?),
-            Kind::Report => Self::Report(Report::read(&mut fields)?),
-            Kind::Bye => Self::Bye(ByeReason::from_word(fields.u16("the reason")?)),
-            Kind::Evicted => Self::Evicted(attach::read_lane_index("the Evicted", &mut fields)?),
+            FrameType::Hello => Self::Hello(Hello::read(header.version, &mut fields)?),
+            FrameType::Offer => Self::Offer(Offer::read(header.version, &mut fields)?),
+            FrameType::Attach => Self::Attach(attach::read_attach(&mut fields)?),
+            FrameType::Attached => Self::Attached(attach::read_attached(&mut fields)?),
+            FrameType::Refuse => Self::Refuse(Refuse::read(header.version, &mut fields)?),
+            FrameType::Attachments => Self::Attachments(Attachments::read(&mut fields)?),
+            FrameType::Query => Self::Query(attach::read_lane_index("the Query", &mut fields)?),
+            FrameType::Report => Self::Report(Report::read(&mut fields)?),
+            FrameType::Bye => Self::Bye(ByeReason::from_word(fields.u16("the reason")?)),
+            FrameType::Evicted => Self::Evicted(attach::read_lane_index("the Evicted", &mut fields)?),
         };
         fields.finish()?;
         if fd_count != frame.fd_count() {
@@ -196,12 +196,12 @@ impl Frame {
     }
 
     /// The end of a direction that sends such a frame.
-    pub(crate) fn sender(&self) -> Sender {
+    pub(crate) fn sender(&self) -> SendingEnd {
         match self {
-            Self::Hello(_) | Self::Refuse(_) | Self::Bye(_) => Sender::Either,
-            Self::Attach(_) | Self::Query(_) => Sender::Consumer,
+            Self::Hello(_) | Self::Refuse(_) | Self::Bye(_) => SendingEnd::Either,
+            Self::Attach(_) | Self::Query(_) => SendingEnd::Consumer,
             Self::Offer(_) | Self::Attached(_) | Self::Attachments(_) | Self::Report(_) | Self::Evicted(_) => {
-                Sender::Producer
+                SendingEnd::Producer
             }
         }
     }
@@ -209,31 +209,31 @@ impl Frame {
     /// The frame's name in the protocol, for messages.
     pub(crate) fn name(&self) -> &'static str {
         match self.kind() {
-            Kind::Hello => "Hello",
-            Kind::Offer => "Offer",
-            Kind::Attach => "Attach",
-            Kind::Attached => "Attached",
-            Kind::Refuse => "Refuse",
-            Kind::Attachments => "Attachments",
-            Kind::Query => "Query",
-            Kind::Report => "Report",
-            Kind::Bye => "Bye",
-            Kind::Evicted => "Evicted",
+            FrameType::Hello => "Hello",
+            FrameType::Offer => "Offer",
+            FrameType::Attach => "Attach",
+            FrameType::Attached => "Attached",
+            FrameType::Refuse => "Refuse",
+            FrameType::Attachments => "Attachments",
+            FrameType::Query => "Query",
+            FrameType::Report => "Report",
+            FrameType::Bye => "Bye",
+            FrameType::Evicted => "Evicted",
         }
     }
 
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> FrameType {
         match self {
-            Self::Hello(_) => Kind::Hello,
-            Self::Offer(_) => Kind::Offer,
-            Self::Attach(_) => Kind::Attach,
-            Self::Attached(_) => Kind::Attached,
-            Self::Refuse(_) => Kind::Refuse,
-            Self::Attachments(_) => Kind::Attachments,
-            Self::Query(_) => Kind::Query,
-            Self::Report(_) => Kind::Report,
-            Self::Bye(_) => Kind::Bye,
-            Self::Evicted(_) => Kind::Evicted,
+            Self::Hello(_) => FrameType::Hello,
+            Self::Offer(_) => FrameType::Offer,
+            Self::Attach(_) => FrameType::Attach,
+            Self::Attached(_) => FrameType::Attached,
+            Self::Refuse(_) => FrameType::Refuse,
+            Self::Attachments(_) => FrameType::Attachments,
+            Self::Query(_) => FrameType::Query,
+            Self::Report(_) => FrameType::Report,
+            Self::Bye(_) => FrameType::Bye,
+            Self::Evicted(_) => FrameType::Evicted,
         }
     }
 
@@ -274,12 +274,12 @@ impl Header {
     }
 
     /// Everything that can be said before the body is read.
-    fn check(&self, body_len: usize, fd_count: usize) -> Result<Kind, FrameError> {
+    fn check(&self, body_len: usize, fd_count: usize) -> Result<FrameType, FrameError> {
         if self.magic != FRAME_MAGIC {
             return Err(FrameError::Magic(self.magic));
         }
-        let kind = Kind::from_word(self.kind);
-        let is_frozen = matches!(kind, Ok(Kind::Hello | Kind::Refuse));
+        let kind = FrameType::from_word(self.kind);
+        let is_frozen = matches!(kind, Ok(FrameType::Hello | FrameType::Refuse));
         if !is_frozen && !(VERSION_MIN..=VERSION_MAX).contains(&self.version) {
             return Err(FrameError::Version(self.version));
         }
@@ -297,7 +297,7 @@ impl Header {
     }
 }
 
-impl Kind {
+impl FrameType {
     fn from_word(word: u16) -> Result<Self, FrameError> {
         match word {
             1 => Ok(Self::Hello),

@@ -9,7 +9,7 @@ use super::super::frame_socket::FrameSocket;
 use super::super::opened::{OpenedLane, Opening, begin_opening};
 use super::super::pairs::PairTerms;
 use super::super::seats::{Offered, Seats};
-use super::super::served::{Awaited, Process, Readable};
+use super::super::served::{Awaited, PeerProcess, Readable};
 use super::super::shared::Offering;
 use super::super::unwelcome;
 use super::{ConsumerSession, Phase};
@@ -62,17 +62,17 @@ impl fmt::Debug for Then {
 
 /// How far it has come.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct PairingState {
     pairing: Pairing,
     deadline: Deadline,
     says_hello: bool,
-    outgoing: Outgoing,
-    incoming: Incoming,
+    outgoing: OutgoingPhase,
+    incoming: IncomingPhase,
 }
 
-impl Progress {
+impl PairingState {
     fn stands(&self) -> bool {
-        matches!((&self.outgoing, &self.incoming), (Outgoing::Stands(_), Incoming::Stands(_)))
+        matches!((&self.outgoing, &self.incoming), (OutgoingPhase::Stands(_), IncomingPhase::Stands(_)))
     }
 
     /// When to go on although nothing has come.
@@ -83,7 +83,7 @@ impl Progress {
 
 /// The direction that this end writes.
 #[derive(Debug)]
-enum Outgoing {
+enum OutgoingPhase {
     AwaitHello,
     Offered(Offered),
     Stands(Seats),
@@ -91,7 +91,7 @@ enum Outgoing {
 
 /// The direction that this end reads.
 #[derive(Debug)]
-enum Incoming {
+enum IncomingPhase {
     AwaitHello,
     AwaitOffer,
     Opening(Opening),
@@ -110,7 +110,7 @@ impl ConsumerSession {
     pub(in crate::session) fn pairing(
         offering: &Arc<Offering>,
         socket: FrameSocket,
-        peer: Process,
+        peer: PeerProcess,
         pairing: Pairing,
     ) -> Self {
         let has_connected = pairing.stranger.is_some();
@@ -120,14 +120,14 @@ impl ConsumerSession {
             crash::point!("session-hello-sent");
         }
         let deadline = Deadline::after(offering.limits.deadline);
-        let (outgoing, incoming) = (Outgoing::AwaitHello, Incoming::AwaitHello);
-        let progress = Progress { pairing, deadline, says_hello: !has_connected, outgoing, incoming };
+        let (outgoing, incoming) = (OutgoingPhase::AwaitHello, IncomingPhase::AwaitHello);
+        let progress = PairingState { pairing, deadline, says_hello: !has_connected, outgoing, incoming };
         let phase = Phase::Pairing(Box::new(progress));
         Self { offering: Arc::clone(offering), socket, consumer: peer, phase, reader: None }
     }
 
     /// Goes on as far as frames have come and regions are open.
-    pub(super) fn pair(&mut self, mut progress: Box<Progress>, readable: Readable) -> Phase {
+    pub(super) fn pair(&mut self, mut progress: Box<PairingState>, readable: Readable) -> Phase {
         let outcome = match progress.deadline.has_passed() {
             true => Err(Ending::timed_out(self.offering.limits.deadline)),
             false => self.go_on(&mut progress, readable),
@@ -138,8 +138,8 @@ impl ConsumerSession {
         if !progress.stands() {
             return Phase::Pairing(progress);
         }
-        let Progress { pairing: Pairing { handshake, then, .. }, outgoing, incoming, .. } = *progress;
-        let (Outgoing::Stands(seats), Incoming::Stands(consumer)) = (outgoing, incoming) else {
+        let PairingState { pairing: Pairing { handshake, then, .. }, outgoing, incoming, .. } = *progress;
+        let (OutgoingPhase::Stands(seats), IncomingPhase::Stands(consumer)) = (outgoing, incoming) else {
             unreachable!("both stand")
         };
         event!(INFO, "consumer attached", pid = self.consumer.peer.pid, uid = self.consumer.peer.uid, lanes = 1);
@@ -150,9 +150,9 @@ impl ConsumerSession {
     }
 
     /// Ends a handshake that came to nothing.
-    pub(super) fn fail_pairing(&mut self, progress: Progress, ending: Ending) -> Phase {
+    pub(super) fn fail_pairing(&mut self, progress: PairingState, ending: Ending) -> Phase {
         turn_away(&self.offering.state, &self.socket, &ending);
-        if let Outgoing::Stands(seats) = &progress.outgoing {
+        if let OutgoingPhase::Stands(seats) = &progress.outgoing {
             // The peer may be reading by now.
             seats.evict();
         }
@@ -161,7 +161,7 @@ impl ConsumerSession {
         Phase::Over
     }
 
-    fn go_on(&mut self, progress: &mut Progress, readable: Readable) -> Result<(), Ending> {
+    fn go_on(&mut self, progress: &mut PairingState, readable: Readable) -> Result<(), Ending> {
         let stranger = progress.pairing.stranger.as_mut();
         let listener_is_dead = stranger.is_some_and(|awaited| awaited.is_found_dead(Instant::now()));
         let is_due = readable.socket || readable.process || listener_is_dead;
@@ -182,10 +182,10 @@ impl ConsumerSession {
     }
 
     /// The peer's next frame, if one has come. The first may say who it is.
-    fn hear(&mut self, progress: &mut Progress) -> Result<Option<(Frame, Vec<OwnedFd>)>, Ending> {
+    fn hear(&mut self, progress: &mut PairingState) -> Result<Option<(Frame, Vec<OwnedFd>)>, Ending> {
         let of_fault = |fault| Ending::of_fault(fault, "the peer");
         let Some(awaited) = progress.pairing.stranger.take() else {
-            let takes_offer = matches!(progress.incoming, Incoming::AwaitOffer);
+            let takes_offer = matches!(progress.incoming, IncomingPhase::AwaitOffer);
             let fds_max = if takes_offer { Offer::fd_count_max(1) } else { 0 };
             return self.socket.receive(fds_max).map_err(of_fault);
         };
@@ -195,12 +195,12 @@ impl ConsumerSession {
         };
         let peer = Peer::met(Some(awaited.listener), sender);
         let is_admitted = self.offering.limits.peers.admits(peer.uid);
-        self.consumer = Process::new(peer);
+        self.consumer = PeerProcess::new(peer);
         if is_admitted { Ok(Some(heard)) } else { Err(Ending::forbidden(&self.consumer.peer)) }
     }
 
     /// Takes a frame through the handshake, and does what it asks for.
-    fn take_pairing(&mut self, progress: &mut Progress, frame: Frame, fds: Vec<OwnedFd>) -> Result<(), Ending> {
+    fn take_pairing(&mut self, progress: &mut PairingState, frame: Frame, fds: Vec<OwnedFd>) -> Result<(), Ending> {
         let handshake = &mut progress.pairing.handshake;
         let step = match handshake.on_frame(frame) {
             Ok(step) => step,
@@ -209,19 +209,19 @@ impl ConsumerSession {
                 return Err(error.into());
             }
         };
-        match (step, mem::replace(&mut progress.outgoing, Outgoing::AwaitHello)) {
-            (Step::Greeted { .. }, Outgoing::AwaitHello) => {
+        match (step, mem::replace(&mut progress.outgoing, OutgoingPhase::AwaitHello)) {
+            (Step::Greeted { .. }, OutgoingPhase::AwaitHello) => {
                 let lanes = vec![Arc::clone(&progress.pairing.lane)];
-                progress.outgoing = Outgoing::Offered(self.offer(handshake, lanes, progress.says_hello)?);
-                progress.incoming = Incoming::AwaitOffer;
+                progress.outgoing = OutgoingPhase::Offered(self.offer(handshake, lanes, progress.says_hello)?);
+                progress.incoming = IncomingPhase::AwaitOffer;
             }
-            (Step::Attach(terms), Outgoing::Offered(offered)) => {
+            (Step::Attach(terms), OutgoingPhase::Offered(offered)) => {
                 if terms.iter().flatten().any(|lane| lane.access == Access::InPlace) {
                     unwelcome::close(fds);
                     let sentence = "requests and replies are copied, and not read in place".to_owned();
                     return Err(Ending::Refuse(Refusal::Forbidden, sentence));
                 }
-                progress.outgoing = Outgoing::Stands(self.attach(handshake, offered, &terms, fds)?);
+                progress.outgoing = OutgoingPhase::Stands(self.attach(handshake, offered, &terms, fds)?);
             }
             (step, outgoing) => {
                 progress.outgoing = outgoing;
@@ -240,7 +240,7 @@ impl ConsumerSession {
     }
 
     /// Begins to map what is offered, if that is within the limits.
-    fn open(&self, progress: &mut Progress, offer: Offer, fds: Vec<OwnedFd>) -> Result<(), Ending> {
+    fn open(&self, progress: &mut PairingState, offer: Offer, fds: Vec<OwnedFd>) -> Result<(), Ending> {
         crash::point!("session-offer-received");
         // The Offer's descriptors are the last.
         fds::refuse_fds(self.socket.as_fd());
@@ -250,13 +250,13 @@ impl ConsumerSession {
         }
         let notice = Arc::clone(&self.offering.state.notice);
         let opening = begin_opening(offer, fds, &progress.pairing.terms.session, move || notice.raise());
-        progress.incoming = Incoming::Opening(opening.map_err(Ending::own)?);
+        progress.incoming = IncomingPhase::Opening(opening.map_err(Ending::own)?);
         Ok(())
     }
 
     /// Attaches to what was opened, once it is there.
-    fn take_opened(&self, progress: &mut Progress) -> Result<(), Ending> {
-        let Incoming::Opening(opening) = &progress.incoming else { return Ok(()) };
+    fn take_opened(&self, progress: &mut PairingState) -> Result<(), Ending> {
+        let IncomingPhase::Opening(opening) = &progress.incoming else { return Ok(()) };
         let lanes = match opening.outcome.try_recv() {
             Ok(Ok(lanes)) => lanes,
             Ok(Err(error @ Error::Peer { .. })) => return Err(Ending::Refuse(Refusal::Region, error.to_string())),
@@ -280,15 +280,15 @@ impl ConsumerSession {
         };
         self.say(&progress.pairing.handshake.attach(vec![Some(how)]), &[], "send an Attach")?;
         crash::point!("session-attach-sent");
-        progress.incoming = Incoming::Attaching { lane: Box::new(lane), evictions, barrier };
+        progress.incoming = IncomingPhase::Attaching { lane: Box::new(lane), evictions, barrier };
         Ok(())
     }
 
     /// Makes the consumer of the lane that is read.
-    fn read(&mut self, progress: &mut Progress, starts: &[u64]) -> Result<(), Ending> {
+    fn read(&mut self, progress: &mut PairingState, starts: &[u64]) -> Result<(), Ending> {
         crash::point!("session-attached-received");
-        let (Incoming::Attaching { lane, evictions, barrier }, Some(start)) =
-            (mem::replace(&mut progress.incoming, Incoming::AwaitOffer), starts.first().copied())
+        let (IncomingPhase::Attaching { lane, evictions, barrier }, Some(start)) =
+            (mem::replace(&mut progress.incoming, IncomingPhase::AwaitOffer), starts.first().copied())
         else {
             return Err(HandshakeError::Over.into());
         };
@@ -307,7 +307,7 @@ impl ConsumerSession {
             consumer.watch_interrupter(interrupter).map_err(Ending::own)?;
         }
         self.reader = Some(teller);
-        progress.incoming = Incoming::Stands(Box::new(consumer));
+        progress.incoming = IncomingPhase::Stands(Box::new(consumer));
         Ok(())
     }
 }

@@ -4,11 +4,11 @@
 //! The invariant: the plan knows of a record as soon as it is published, and until it was released, set aside, or
 //! given to another slot.
 
-use super::event::{Claim, DistributorStats, Event};
+use super::event::{DistributorStats, Event, NamedRecord};
 use super::options::DistributorOptions;
 use super::plan::{Plan, TakenBack, To};
-use super::slots::{Copied, Occupation, Slots};
-use super::waits::{Waits, Wish};
+use super::slots::{Occupation, RecordCopy, Slots};
+use super::waits::{Demand, WaitSources};
 use super::{Assignment, WorkerInfo};
 use crate::crash;
 use crate::error::{Error, Result};
@@ -29,12 +29,12 @@ const LOOK_HOLDS: Duration = Duration::from_micros(20);
 
 /// The slots as their owner has them, and what is in them.
 #[derive(Debug)]
-pub(super) struct Course {
+pub(super) struct OwnSlots {
     slots: Arc<Slots>,
     lanes: Vec<OwnLane>,
     /// How many of them make the waits end.
     watched: usize,
-    plan: Plan<Copied>,
+    plan: Plan<RecordCopy>,
     /// When all slots were looked at last, and nothing had to be done about any.
     looked_at: Option<Instant>,
     /// The number of records up to which no other look is needed.
@@ -101,7 +101,7 @@ impl OwnLane {
     }
 }
 
-impl Course {
+impl OwnSlots {
     pub(super) fn new(slots: Arc<Slots>, options: &DistributorOptions) -> Self {
         Self {
             slots,
@@ -118,7 +118,7 @@ impl Course {
     }
 
     /// Brings everything up to date.
-    pub(super) fn settle(&mut self, waits: &Waits) -> Result<(), SendError> {
+    pub(super) fn settle(&mut self, waits: &WaitSources) -> Result<(), SendError> {
         if self.slots.has_new() || self.watched != self.lanes.len() {
             self.take_over(waits)?;
         }
@@ -151,7 +151,7 @@ impl Course {
     }
 
     #[cold]
-    fn take_over(&mut self, waits: &Waits) -> Result<(), SendError> {
+    fn take_over(&mut self, waits: &WaitSources) -> Result<(), SendError> {
         for producer in self.slots.take_new() {
             let still = (NOT_STILL, Instant::now());
             self.lanes.push(OwnLane { producer, occupation: Occupation::Nobody, seen: None, still });
@@ -274,14 +274,14 @@ impl Course {
 
     /// The slot for such a record, if one has room.
     #[inline]
-    pub(super) fn choose(&mut self, Wish { to, len }: Wish) -> Option<usize> {
+    pub(super) fn choose(&mut self, Demand { to, len }: Demand) -> Option<usize> {
         let Self { plan, lanes, .. } = self;
         plan.choose(to, |slot| lanes[slot].has_room(len))
     }
 
     /// Room in a slot that has some.
     #[inline(always)]
-    pub(super) fn assign(&mut self, slot: usize, Wish { to, len }: Wish) -> Result<Assignment<'_>, SendError> {
+    pub(super) fn assign(&mut self, slot: usize, Demand { to, len }: Demand) -> Result<Assignment<'_>, SendError> {
         let Self { plan, lanes, records, .. } = self;
         let reservation = lanes[slot].producer.try_reserve(len)?;
         Ok(Assignment { reservation, plan, records, slot, key: to.key() })
@@ -291,7 +291,7 @@ impl Course {
     pub(super) fn give_many(
         &mut self,
         slot: usize,
-        Wish { to, len }: Wish,
+        Demand { to, len }: Demand,
         count: usize,
         mut fill: impl FnMut(usize, &mut [u8]),
     ) -> Result<usize, SendError> {
@@ -300,7 +300,7 @@ impl Course {
         let (size, clear) = producer.clear_records(len);
         let count = count.min(clear).min(plan.room_of(slot));
         if count < 2 {
-            let mut assignment = self.assign(slot, Wish { to, len })?;
+            let mut assignment = self.assign(slot, Demand { to, len })?;
             fill(0, &mut assignment);
             assignment.commit();
             return Ok(1);
@@ -394,8 +394,8 @@ impl Course {
 }
 
 /// Has what was set aside reported, if it is a record of the plan's: before the plan counts it as released.
-fn check_set_aside(slots: &Slots, plan: &Plan<Copied>) {
-    slots.with_events(|events| events.check(|Claim { slot, from, end }| plan.is_record(slot, from, end)));
+fn check_set_aside(slots: &Slots, plan: &Plan<RecordCopy>) {
+    slots.with_events(|events| events.check(|NamedRecord { slot, from, end }| plan.is_record(slot, from, end)));
 }
 
 /// The error of a call that sends, as the error of setting up a distributor.
