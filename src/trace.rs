@@ -82,9 +82,9 @@ pub(crate) mod tests {
     #[derive(Default)]
     struct Messages(Mutex<Vec<String>>);
 
-    struct Listener(Arc<Messages>);
+    struct Recorder(Arc<Messages>);
 
-    impl Visit for Listener {
+    impl Visit for Recorder {
         fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
             if field.name() == "message" {
                 self.0.0.lock().unwrap().push(format!("{value:?}"));
@@ -92,7 +92,7 @@ pub(crate) mod tests {
         }
     }
 
-    impl Subscriber for Listener {
+    impl Subscriber for Recorder {
         fn enabled(&self, _: &Metadata<'_>) -> bool {
             true
         }
@@ -117,7 +117,7 @@ pub(crate) mod tests {
     /// The messages of the events that `action` tells on this thread.
     pub(crate) fn told(action: impl FnOnce()) -> Vec<String> {
         let messages = Arc::new(Messages::default());
-        tracing::subscriber::with_default(Listener(Arc::clone(&messages)), action);
+        tracing::subscriber::with_default(Recorder(Arc::clone(&messages)), action);
         messages.0.lock().unwrap().clone()
     }
 

@@ -87,7 +87,7 @@ pub struct Caller {
     stats: CallerStats,
     anchor: Anchor,
     #[cfg(feature = "tokio")]
-    watched: task::Watched,
+    watched: task::TaskFds,
     guard: ForkGuard,
 }
 
@@ -140,7 +140,7 @@ impl Caller {
             stats,
             anchor,
             #[cfg(feature = "tokio")]
-            watched: task::Watched::default(),
+            watched: task::TaskFds::default(),
             guard,
         };
         let pair = pairs::connect(&caller.address, &caller.lane, &caller.terms, Deadline::Never)?;

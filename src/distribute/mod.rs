@@ -89,7 +89,7 @@ use waits::WaitSources;
 #[derive(Debug)]
 #[must_use = "dropping a distributor ends the lanes of its workers; keep it in a variable"]
 pub struct Distributor {
-    course: OwnSlots,
+    own_slots: OwnSlots,
     waits: WaitSources,
     server: AssigningServer,
     spins: Spins,
@@ -98,7 +98,7 @@ pub struct Distributor {
     too_few_workers: TooFewWorkers,
     payload_max: usize,
     /// What the last call had no room for.
-    wish: Option<Demand>,
+    demand: Option<Demand>,
     /// Whether workers ring for what they release: [`arm`](Self::arm) has returned true.
     is_armed: bool,
     /// The number of lanes that they were told so on.
@@ -166,20 +166,20 @@ impl Distributor {
             if memory < options.workers_max { (memory, "memory_max") } else { (options.workers_max, "workers_max") };
         let slots = Arc::new(Slots::new(options.lane.clone(), (slots_max, limit), options.deaths_max)?);
         let waits = WaitSources::new(&slots, options.interrupter.as_ref(), options.lane.spin_duration())?;
-        let mut course = OwnSlots::new(Arc::clone(&slots), &options);
-        course.settle(&waits).map_err(own_slots::of_setup)?;
+        let mut own_slots = OwnSlots::new(Arc::clone(&slots), &options);
+        own_slots.settle(&waits).map_err(own_slots::of_setup)?;
         // As many as there are slots: one that comes while all are taken waits for a worker that is leaving.
         let server = options.server.sessions_max(slots_max.max(1)).listen_assigning(address, slots)?;
         Ok(Self {
-            payload_max: course.payload_max(),
-            course,
+            payload_max: own_slots.payload_max(),
+            own_slots,
             waits,
             server,
             spins: Spins::default(),
             interrupter: options.interrupter,
             workers_min: options.workers_min,
             too_few_workers: options.too_few_workers,
-            wish: None,
+            demand: None,
             is_armed: false,
             announced: 0,
             second_look: Deadline::Never,
@@ -396,36 +396,36 @@ impl Distributor {
     /// Inlined into its caller: to return an assignment through memory would cost more than the record does.
     #[inline(always)]
     fn reserve_until(&mut self, to: To, len: usize, deadline: Deadline) -> Result<Assignment<'_>, SendError> {
-        let wish = Demand { to, len };
-        let slot = match self.choose_in_view(wish) {
+        let demand = Demand { to, len };
+        let slot = match self.choose_in_view(demand) {
             Some(slot) => slot,
-            None => self.choose_closely(wish, deadline)?,
+            None => self.choose_closely(demand, deadline)?,
         };
-        if self.wish.is_some() {
-            self.wish = None;
+        if self.demand.is_some() {
+            self.demand = None;
         }
-        self.course.assign(slot, wish)
+        self.own_slots.assign(slot, demand)
     }
 
     /// The slot for such a record, if nothing of a worker's needs a look: nearly always. `None` says only that a closer
     /// look is needed.
     #[inline(always)]
-    pub(crate) fn choose_in_view(&mut self, wish: Demand) -> Option<usize> {
-        let is_plain = !self.guard.is_child() && !self.is_armed && wish.len <= self.payload_max;
-        if is_plain { self.choose_by_last_look(wish) } else { None }
+    pub(crate) fn choose_in_view(&mut self, demand: Demand) -> Option<usize> {
+        let is_plain = !self.guard.is_child() && !self.is_armed && demand.len <= self.payload_max;
+        if is_plain { self.choose_by_last_look(demand) } else { None }
     }
 
     #[inline(never)]
-    fn choose_closely(&mut self, wish: Demand, deadline: Deadline) -> Result<usize, SendError> {
+    fn choose_closely(&mut self, demand: Demand, deadline: Deadline) -> Result<usize, SendError> {
         self.check_fork()?;
-        self.check_len(wish)?;
-        match self.find_room(wish)? {
+        self.check_len(demand)?;
+        match self.find_room(demand)? {
             Some(slot) => {
                 self.disarm_if_armed();
                 Ok(slot)
             }
             // An announcement stands: the next one would have to be followed by a second look.
-            None => self.wait_for_room(wish, deadline),
+            None => self.wait_for_room(demand, deadline),
         }
     }
 
@@ -557,13 +557,13 @@ impl Distributor {
         if count == 0 {
             return self.check_fork().map(|()| 0);
         }
-        let wish = Demand { to, len };
-        let slot = match self.choose_in_view(wish) {
+        let demand = Demand { to, len };
+        let slot = match self.choose_in_view(demand) {
             Some(slot) => slot,
-            None => self.choose_closely(wish, deadline)?,
+            None => self.choose_closely(demand, deadline)?,
         };
-        self.wish = None;
-        self.course.give_many(slot, wish, count, fill)
+        self.demand = None;
+        self.own_slots.give_many(slot, demand, count, fill)
     }
 
     /// The most bytes that a record can have: half of a worker's ring, less a header.
@@ -593,7 +593,7 @@ impl Distributor {
     /// ```
     pub fn worker_count(&mut self) -> usize {
         self.look();
-        if self.guard.is_child() { 0 } else { self.course.worker_count() }
+        if self.guard.is_child() { 0 } else { self.own_slots.worker_count() }
     }
 
     /// The workers that are there, and those that have gone and left records, each with the number of its unreleased
@@ -613,7 +613,7 @@ impl Distributor {
     /// ```
     pub fn workers(&mut self) -> Vec<WorkerInfo> {
         self.look();
-        if self.guard.is_child() { Vec::new() } else { self.course.workers() }
+        if self.guard.is_child() { Vec::new() } else { self.own_slots.workers() }
     }
 
     /// Takes a worker's seat away, so that its records go to another one. Returns whether the worker still had a seat.
@@ -638,7 +638,7 @@ impl Distributor {
     /// - [`Error::Forked`](crate::Error::Forked) in a forked child
     pub fn evict(&mut self, worker: &WorkerInfo) -> Result<bool> {
         self.guard.check()?;
-        self.course.evict(worker)
+        self.own_slots.evict(worker)
     }
 
     /// The oldest event that was not returned yet. `None` if there is none, and in a forked child. Never waits.
@@ -655,7 +655,7 @@ impl Distributor {
     /// ```
     pub fn try_next_event(&mut self) -> Option<Event> {
         self.look();
-        if self.guard.is_child() { None } else { self.course.try_next_event() }
+        if self.guard.is_child() { None } else { self.own_slots.try_next_event() }
     }
 
     /// The statistics since it began to listen; all zero in a forked child.
@@ -674,7 +674,7 @@ impl Distributor {
     /// ```
     pub fn stats(&mut self) -> DistributorStats {
         self.look();
-        if self.guard.is_child() { DistributorStats::default() } else { self.course.stats() }
+        if self.guard.is_child() { DistributorStats::default() } else { self.own_slots.stats() }
     }
 
     /// The statistics of its connections: how many were accepted, how many refused and why.
@@ -716,7 +716,7 @@ impl Distributor {
     fn look(&mut self) {
         if !self.guard.is_child() {
             // What fails here fails again in the next call that sends, and is reported there.
-            let _ = self.course.settle(&self.waits);
+            let _ = self.own_slots.settle(&self.waits);
         }
     }
 }
@@ -724,7 +724,7 @@ impl Distributor {
 impl Drop for Distributor {
     fn drop(&mut self) {
         if !self.guard.is_child() {
-            self.course.close();
+            self.own_slots.close();
         }
     }
 }
@@ -774,7 +774,7 @@ mod tests {
         };
         let [first, _second] = workers;
         drop(first);
-        let producer = distributor.course.producer(0);
+        let producer = distributor.own_slots.producer(0);
         wait_until("its place is vacant", || !producer.vacant_places().is_empty());
         assert_eq!(slots_of(&mut distributor, 4), [1; 4]);
         let _third = Worker::connect(address.as_str()).unwrap();
@@ -797,7 +797,7 @@ mod tests {
                 worker.receive_timeout(DEADLINE).unwrap();
                 worker.done();
             });
-            most = most.max(distributor.course.load(0).records);
+            most = most.max(distributor.own_slots.load(0).records);
         }
         assert!((100..=130).contains(&most), "{most} records were not seen to be released");
         // One does nothing: it gets as many as it may, and the other one the rest.
@@ -996,11 +996,11 @@ mod tests {
         worker.receive().unwrap();
         drop(worker);
         // Nobody of the distributor's thread has seen that yet.
-        let producer = distributor.course.producer(0);
+        let producer = distributor.own_slots.producer(0);
         wait_until("its place is vacant", || !producer.vacant_places().is_empty());
         let next = SessionOptions::new().deadline(DEADLINE).connect(address.as_str()).unwrap();
-        let wish = Demand { to: To::Key(7), len: 3 };
-        let mut assignment = distributor.course.assign(0, wish).unwrap();
+        let demand = Demand { to: To::Key(7), len: 3 };
+        let mut assignment = distributor.own_slots.assign(0, demand).unwrap();
         assignment.copy_from_slice(b"two");
         assignment.commit();
         let mut next = Worker::new(next.attach_one(Attach::new()).unwrap()).unwrap();

@@ -42,7 +42,7 @@ pub(super) struct Slots {
 
 #[derive(Debug, Default)]
 struct SlotBooks {
-    slots: Vec<Slot>,
+    slots: Vec<SharedSlot>,
     /// The producers of the last of them, which the owner has not taken over yet.
     new: Vec<Producer>,
     events: Events,
@@ -50,7 +50,7 @@ struct SlotBooks {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct SharedSlot {
     lane: Arc<Lane>,
     /// Alive while a session has the lane.
     lease: Weak<()>,
@@ -110,7 +110,7 @@ impl Slots {
     fn add(&self, books: &mut SlotBooks, producer: Producer) -> usize {
         let (lane, gone_at) = (Arc::clone(producer.owned_lane()), Instant::now());
         let deaths = Deaths::default();
-        books.slots.push(Slot { lane, lease: Weak::new(), joined: 0, gone: 0, gone_from: 0, gone_at, deaths });
+        books.slots.push(SharedSlot { lane, lease: Weak::new(), joined: 0, gone: 0, gone_from: 0, gone_at, deaths });
         books.new.push(producer);
         // Relaxed: a thread that sees it takes the lock next.
         self.has_new.store(true, Ordering::Relaxed);
@@ -152,7 +152,7 @@ impl Slots {
         let SlotBooks { slots, events, .. } = &mut *books;
         // Notes a departure that was not seen yet.
         slots[slot].look(slot, self.deaths_max, events);
-        let Slot { lane, deaths, .. } = &mut slots[slot];
+        let SharedSlot { lane, deaths, .. } = &mut slots[slot];
         let vacancy = lane.roster.vacancies().pop()?;
         let named = named(&lane.map, vacancy.position);
         let (published, begin) = (published(&lane.map), boundary_from(named));
@@ -235,7 +235,7 @@ impl Assign for Slots {
     }
 }
 
-impl Slot {
+impl SharedSlot {
     /// Who is here; notes who has come and gone.
     fn look(&mut self, number: usize, deaths_max: u32, events: &mut Events) -> Occupation {
         if let Some(vacancy) = self.lane.roster.vacancies().pop() {

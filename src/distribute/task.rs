@@ -25,34 +25,34 @@ impl Distributor {
     }
 
     /// The slot for such a record, if one has room and enough workers are there.
-    pub(crate) fn look_for_room(&mut self, wish: Demand) -> Result<Option<usize>, SendError> {
-        self.check_len(wish)?;
-        match self.find_room(wish)? {
+    pub(crate) fn look_for_room(&mut self, demand: Demand) -> Result<Option<usize>, SendError> {
+        self.check_len(demand)?;
+        match self.find_room(demand)? {
             None if self.is_short() && self.too_few_workers == TooFewWorkers::Fail => Err(self.too_few()),
             found => Ok(found),
         }
     }
 
     pub(crate) fn look_for_event(&mut self) -> Result<Option<Event>, SendError> {
-        self.course.settle(&self.waits)?;
-        Ok(self.course.try_next_event())
+        self.own_slots.settle(&self.waits)?;
+        Ok(self.own_slots.try_next_event())
     }
 
     /// Room in a slot that was found to have some.
-    pub(crate) fn assign(&mut self, slot: usize, wish: Demand) -> Result<Assignment<'_>, SendError> {
-        self.wish = None;
-        self.course.assign(slot, wish)
+    pub(crate) fn assign(&mut self, slot: usize, demand: Demand) -> Result<Assignment<'_>, SendError> {
+        self.demand = None;
+        self.own_slots.assign(slot, demand)
     }
 
     /// Gives up to `count` records to a slot that was found to have room for one; how many these are.
     pub(crate) fn give_many(
         &mut self,
         slot: usize,
-        wish: Demand,
+        demand: Demand,
         count: usize,
         fill: impl FnMut(usize, &mut [u8]),
     ) -> Result<usize, SendError> {
-        self.wish = None;
-        self.course.give_many(slot, wish, count, fill)
+        self.demand = None;
+        self.own_slots.give_many(slot, demand, count, fill)
     }
 }

@@ -7,7 +7,7 @@
 //! So it may miss an announcement that was made in the very moment before, as this end may miss that release. A second
 //! look under the same announcement, 10 ms later, finds it; every later release finds the announcement.
 //!
-//! What this file does not do: what is done about what has happened is the business of [`course`](super::course).
+//! What this file does not do: what is done about what has happened is the business of [`own_slots`](super::own_slots).
 
 use super::plan::To;
 use super::slots::Slots;
@@ -84,30 +84,30 @@ impl WaitSources {
 impl Distributor {
     /// The slot for such a record, if one has room and enough workers are there by the last look, and that will do.
     #[inline(always)]
-    pub(super) fn choose_by_last_look(&mut self, wish: Demand) -> Option<usize> {
-        let may = self.course.may_go_by_last_look(wish.to) && self.course.worker_count() >= self.workers_min;
-        if may { self.course.choose(wish) } else { None }
+    pub(super) fn choose_by_last_look(&mut self, demand: Demand) -> Option<usize> {
+        let may = self.own_slots.may_go_by_last_look(demand.to) && self.own_slots.worker_count() >= self.workers_min;
+        if may { self.own_slots.choose(demand) } else { None }
     }
 
     /// The slot for such a record, if one has room now and enough workers are there.
-    pub(super) fn find_room(&mut self, wish: Demand) -> Result<Option<usize>, SendError> {
-        if let Some(slot) = self.choose_by_last_look(wish) {
+    pub(super) fn find_room(&mut self, demand: Demand) -> Result<Option<usize>, SendError> {
+        if let Some(slot) = self.choose_by_last_look(demand) {
             return Ok(Some(slot));
         }
-        self.course.settle(&self.waits)?;
-        if self.is_short() { Ok(None) } else { Ok(self.course.choose(wish)) }
+        self.own_slots.settle(&self.waits)?;
+        if self.is_short() { Ok(None) } else { Ok(self.own_slots.choose(demand)) }
     }
 
     /// Waits for room for such a record: its slot.
     #[cold]
-    pub(super) fn wait_for_room(&mut self, wish: Demand, deadline: Deadline) -> Result<usize, SendError> {
-        self.wish = Some(wish);
+    pub(super) fn wait_for_room(&mut self, demand: Demand, deadline: Deadline) -> Result<usize, SendError> {
+        self.demand = Some(demand);
         if self.is_short() && self.too_few_workers == TooFewWorkers::Fail {
             return Err(self.too_few());
         }
         let found = match deadline {
             Deadline::Now => None,
-            deadline => self.wait_until(deadline, |this| this.find_room(wish))?,
+            deadline => self.wait_until(deadline, |this| this.find_room(demand))?,
         };
         found.ok_or_else(|| match deadline {
             _ if self.is_short() => self.too_few(),
@@ -139,7 +139,7 @@ impl Distributor {
     pub fn wait_for_workers(&mut self, count: usize, timeout: Duration) -> Result<(), SendError> {
         self.check_fork()?;
         let found = self.wait_until(Deadline::after(timeout), |this| this.look_for_workers(count))?;
-        let there = self.course.worker_count();
+        let there = self.own_slots.worker_count();
         found.ok_or(SendError::TooFewConsumers { there, wanted: count, gone: None })
     }
 
@@ -211,7 +211,7 @@ impl Distributor {
         self.check_fork()?;
         let is_done = self.wait_until(Deadline::after(timeout), Self::is_done)?;
         is_done.ok_or_else(|| {
-            let workers = self.course.workers();
+            let workers = self.own_slots.workers();
             let consumers = workers.into_iter().filter(|worker| worker.unreleased_records != 0);
             SendError::Unread { consumers: consumers.map(|worker| worker.consumer).collect() }
         })
@@ -245,11 +245,11 @@ impl Distributor {
         self.check_fork()?;
         self.announce()?;
         let is_second_look = self.second_look.has_passed();
-        let has_room = match self.wish {
-            Some(wish) => self.find_room(wish)?.is_some(),
-            None => self.course.settle(&self.waits).map(|()| false)?,
+        let has_room = match self.demand {
+            Some(demand) => self.find_room(demand)?.is_some(),
+            None => self.own_slots.settle(&self.waits).map(|()| false)?,
         };
-        if has_room || self.course.has_events() || self.announced != self.course.slot_count() {
+        if has_room || self.own_slots.has_events() || self.announced != self.own_slots.slot_count() {
             self.disarm();
             return Ok(false);
         }
@@ -268,7 +268,7 @@ impl Distributor {
 
     /// Whether fewer workers are there than are needed.
     pub(super) fn is_short(&self) -> bool {
-        self.course.worker_count() < self.workers_min
+        self.own_slots.worker_count() < self.workers_min
     }
 
     /// Waits until `look` finds something; `None` at the deadline. It looks after everything that has happened.
@@ -322,28 +322,28 @@ impl Distributor {
             }
             self.note_look(is_second_look);
             // A slot that has come meanwhile, and perhaps got something, is announced to next.
-            if self.announced == self.course.slot_count() {
+            if self.announced == self.own_slots.slot_count() {
                 return Ok(None);
             }
         }
     }
 
     pub(crate) fn is_done(&mut self) -> Result<Option<()>, SendError> {
-        self.course.settle(&self.waits)?;
-        Ok(self.course.is_done().then_some(()))
+        self.own_slots.settle(&self.waits)?;
+        Ok(self.own_slots.is_done().then_some(()))
     }
 
     /// Whether at least `count` workers are there.
     pub(crate) fn look_for_workers(&mut self, count: usize) -> Result<Option<()>, SendError> {
-        self.course.settle(&self.waits)?;
-        Ok((self.course.worker_count() >= count).then_some(()))
+        self.own_slots.settle(&self.waits)?;
+        Ok((self.own_slots.worker_count() >= count).then_some(()))
     }
 
     /// Has whatever happens from now on make the descriptor readable.
     fn announce(&mut self) -> Result<(), SendError> {
         let stands = std::mem::replace(&mut self.is_armed, true);
         // If it fails at one of the lanes, nothing is announced at any: so the next one looks a second time at all.
-        let announced = self.course.announce().inspect_err(|_| self.disarm())?;
+        let announced = self.own_slots.announce().inspect_err(|_| self.disarm())?;
         if std::mem::replace(&mut self.announced, announced) != announced || !stands {
             self.second_look = Deadline::after(SECOND_LOOK);
         }
@@ -367,11 +367,11 @@ impl Distributor {
     /// Takes the announcement back.
     pub(super) fn disarm(&mut self) {
         self.is_armed = false;
-        self.course.disarm();
+        self.own_slots.disarm();
     }
 
     fn next_due(&self) -> Deadline {
-        self.course.next_due().map_or(Deadline::Never, Deadline::At)
+        self.own_slots.next_due().map_or(Deadline::Never, Deadline::At)
     }
 
     fn is_interrupted(&self) -> bool {
@@ -380,12 +380,12 @@ impl Distributor {
 
     pub(super) fn too_few(&self) -> SendError {
         let gone = self.slowest().filter(|worker| worker.is_gone);
-        SendError::TooFewConsumers { there: self.course.worker_count(), wanted: self.workers_min, gone }
+        SendError::TooFewConsumers { there: self.own_slots.worker_count(), wanted: self.workers_min, gone }
     }
 
     /// Who has most.
     fn slowest(&self) -> Option<Box<ConsumerInfo>> {
-        let workers = self.course.workers().into_iter().map(|worker| worker.consumer);
+        let workers = self.own_slots.workers().into_iter().map(|worker| worker.consumer);
         workers.max_by_key(|worker| worker.behind_bytes).map(Box::new)
     }
 }

@@ -3,7 +3,7 @@
 //! The invariant: the feed is told once, however the thread ends. A connector that is dropped stops at its next pause;
 //! what it joins until then is dropped.
 
-use super::course::{Course, Step};
+use super::course::{Course, LaneStep};
 use crate::consumer::Consumer;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
@@ -191,9 +191,9 @@ impl ConnectPlan {
             return session.attach_one(self.attach.clone()).map_err(Failure::For);
         };
         let (start, goes_on) = match self.course.step(lane.id, is_gone) {
-            Step::Begin(start) => (start, false),
-            Step::GoOn(start) => (start, true),
-            Step::Wait => {
+            LaneStep::Begin(start) => (start, false),
+            LaneStep::GoOn(start) => (start, true),
+            LaneStep::Wait => {
                 let doing = format!("waiting for another lane than {}, which has ended", lane.name);
                 return Err(Failure::For(Error::Closed { doing }));
             }

@@ -30,7 +30,7 @@ pub(super) struct Beginning {
 
 /// What to do on a lane that is on offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum LaneStep {
     /// Begin here, for the first time.
     Begin(Start),
     /// Begin here, where reading has stopped.
@@ -69,14 +69,14 @@ impl Course {
     }
 
     /// What to do on this lane; `is_gone` if it was found not to have the position where reading has stopped.
-    pub(super) fn step(&self, lane: LaneId, is_gone: bool) -> Step {
+    pub(super) fn step(&self, lane: LaneId, is_gone: bool) -> LaneStep {
         match self.stand.filter(|stand| stand.lane == lane) {
-            Some(Stand { has_ended: true, .. }) => Step::Wait,
+            Some(Stand { has_ended: true, .. }) => LaneStep::Wait,
             // A place is kept from further back: what was read of it is passed over.
-            Some(Stand { resumes: true, .. }) => Step::GoOn(Start::Resume),
-            Some(_) if is_gone => Step::GoOn(Start::Oldest),
-            Some(Stand { position, .. }) => Step::GoOn(Start::At(position)),
-            None => Step::Begin(self.beginning()),
+            Some(Stand { resumes: true, .. }) => LaneStep::GoOn(Start::Resume),
+            Some(_) if is_gone => LaneStep::GoOn(Start::Oldest),
+            Some(Stand { position, .. }) => LaneStep::GoOn(Start::At(position)),
+            None => LaneStep::Begin(self.beginning()),
         }
     }
 
@@ -121,13 +121,13 @@ mod tests {
     #[test]
     fn the_first_lane_is_begun_as_asked_and_each_later_one_as_later_ones_are() {
         let mut course = Course::new(Start::Latest, Start::Oldest, None);
-        assert_eq!(course.step(ONE, false), Step::Begin(Start::Latest));
-        assert_eq!(course.step(OTHER, false), Step::Begin(Start::Latest), "nothing was joined yet");
+        assert_eq!(course.step(ONE, false), LaneStep::Begin(Start::Latest));
+        assert_eq!(course.step(OTHER, false), LaneStep::Begin(Start::Latest), "nothing was joined yet");
         assert_eq!(course.join(ONE, 64), Beginning { position: 64, missed_bytes: None });
         course.leave(128, false);
-        assert_eq!(course.step(OTHER, false), Step::Begin(Start::Oldest));
+        assert_eq!(course.step(OTHER, false), LaneStep::Begin(Start::Oldest));
         assert_eq!(course.join(OTHER, 0), Beginning { position: 0, missed_bytes: None });
-        assert_eq!(course.step(ONE, false), Step::Begin(Start::Oldest), "only the last is remembered");
+        assert_eq!(course.step(ONE, false), LaneStep::Begin(Start::Oldest), "only the last is remembered");
     }
 
     #[test]
@@ -135,10 +135,10 @@ mod tests {
         let mut course = Course::new(Start::Latest, Start::Oldest, None);
         course.join(ONE, 64);
         course.leave(128, false);
-        assert_eq!(course.step(ONE, false), Step::GoOn(Start::At(128)));
+        assert_eq!(course.step(ONE, false), LaneStep::GoOn(Start::At(128)));
         assert_eq!(course.join(ONE, 128), Beginning { position: 128, missed_bytes: Some(0) });
         course.leave(128, false);
-        assert_eq!(course.step(ONE, true), Step::GoOn(Start::Oldest));
+        assert_eq!(course.step(ONE, true), LaneStep::GoOn(Start::Oldest));
         assert_eq!(course.join(ONE, 4096), Beginning { position: 4096, missed_bytes: Some(3968) });
     }
 
@@ -146,13 +146,13 @@ mod tests {
     fn a_later_lane_that_was_resumed_is_resumed_again_and_the_first_is_not() {
         let mut course = Course::new(Start::Latest, Start::Resume, None);
         course.join(ONE, 64);
-        assert_eq!(course.step(ONE, false), Step::GoOn(Start::At(64)));
-        assert_eq!(course.step(OTHER, false), Step::Begin(Start::Resume));
+        assert_eq!(course.step(ONE, false), LaneStep::GoOn(Start::At(64)));
+        assert_eq!(course.step(OTHER, false), LaneStep::Begin(Start::Resume));
         course.join(OTHER, 0);
         course.leave(512, false);
-        assert_eq!(course.step(OTHER, false), Step::GoOn(Start::Resume));
+        assert_eq!(course.step(OTHER, false), LaneStep::GoOn(Start::Resume));
         course.join(OTHER, 512);
-        assert_eq!(course.step(OTHER, false), Step::GoOn(Start::Resume));
+        assert_eq!(course.step(OTHER, false), LaneStep::GoOn(Start::Resume));
     }
 
     #[test]
@@ -160,11 +160,11 @@ mod tests {
         let mut course = Course::new(Start::Resume, Start::Oldest, None);
         course.join(ONE, 0);
         course.leave(512, false);
-        assert_eq!(course.step(ONE, false), Step::GoOn(Start::Resume));
+        assert_eq!(course.step(ONE, false), LaneStep::GoOn(Start::Resume));
         // The place of a lane that was begun otherwise is kept as well.
         let mut later = course;
         later.join(OTHER, 0);
-        assert_eq!(later.step(OTHER, false), Step::GoOn(Start::Resume));
+        assert_eq!(later.step(OTHER, false), LaneStep::GoOn(Start::Resume));
         assert_eq!(course.join(ONE, 256), Beginning { position: 512, missed_bytes: Some(0) });
         course.leave(300, false);
         assert_eq!(course.join(ONE, 256).position, 512, "lost before it has come that far");
@@ -173,11 +173,11 @@ mod tests {
     #[test]
     fn a_lane_that_has_ended_is_waited_past_and_one_that_was_read_elsewhere_is_gone_on_with() {
         let mut course = Course::new(Start::Latest, Start::Latest, Some((ONE, 64)));
-        assert_eq!(course.step(ONE, false), Step::GoOn(Start::At(64)));
-        assert_eq!(course.step(OTHER, false), Step::Begin(Start::Latest));
+        assert_eq!(course.step(ONE, false), LaneStep::GoOn(Start::At(64)));
+        assert_eq!(course.step(OTHER, false), LaneStep::Begin(Start::Latest));
         course.join(ONE, 64);
         course.leave(640, true);
-        assert_eq!(course.step(ONE, false), Step::Wait);
-        assert_eq!(course.step(OTHER, false), Step::Begin(Start::Latest));
+        assert_eq!(course.step(ONE, false), LaneStep::Wait);
+        assert_eq!(course.step(OTHER, false), LaneStep::Begin(Start::Latest));
     }
 }

@@ -13,7 +13,7 @@ const STEPS_PER_RING: u64 = 8;
 
 /// Where a consumer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stand {
+pub(super) struct SeatStand {
     pub(super) seat_id: u64,
     /// Up to where it has released.
     pub(super) position: u64,
@@ -23,7 +23,7 @@ pub(super) struct Stand {
 #[derive(Clone, Copy, Debug)]
 struct Suspect {
     /// Where it stood then.
-    stood: Stand,
+    stood: SeatStand,
     since: Instant,
     /// Whether it holds the ring back now.
     is_laggard: bool,
@@ -56,7 +56,7 @@ impl SlowWatch {
     }
 
     /// At `now` the ring is too full for a record that would end at `end`, and these are the consumers.
-    pub(super) fn note(&mut self, consumers: &[Stand], end: u64, now: Instant) {
+    pub(super) fn note(&mut self, consumers: &[SeatStand], end: u64, now: Instant) {
         let step = self.capacity / STEPS_PER_RING;
         let suspects = consumers.iter().filter_map(|stands| {
             let is_laggard = stands.position.saturating_add(self.capacity) < end;
@@ -104,8 +104,8 @@ mod tests {
         SlowWatch::new(SlowConsumer::Fail { after: AFTER }, CAPACITY)
     }
 
-    fn at(seat_id: u64, position: u64) -> Stand {
-        Stand { seat_id, position }
+    fn at(seat_id: u64, position: u64) -> SeatStand {
+        SeatStand { seat_id, position }
     }
 
     /// Where a record ends for which a consumer that stands below 1 KiB leaves no room.

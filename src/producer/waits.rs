@@ -3,7 +3,7 @@
 //! The invariant: a wait ends with success, at its deadline with an error that says what was missing, or when it is
 //! interrupted.
 
-use super::slow::Stand;
+use super::slow::SeatStand;
 use super::{Producer, SendError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -270,8 +270,9 @@ impl Producer {
         }
         let (roster, published, now) = (&self.lane.roster, self.published(), Instant::now());
         let seats = roster.seats();
-        let stands =
-            seats.iter().map(|seat| Stand { seat_id: seat.id(), position: published - seat.behind_bytes(published) });
+        let stands = seats
+            .iter()
+            .map(|seat| SeatStand { seat_id: seat.id(), position: published - seat.behind_bytes(published) });
         let end = need.end.unwrap_or_else(|| self.publisher.writer.end_of(need.len));
         self.watch.note(&stands.collect::<Vec<_>>(), end, now);
         for seat_id in self.watch.overdue(now) {

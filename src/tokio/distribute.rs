@@ -88,9 +88,9 @@ impl Async<Distributor> {
     /// - [`SendError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`SendError::Forked`] in a forked child
     pub async fn reserve(&mut self, to: To, len: usize) -> Result<Assignment<'_>, SendError> {
-        let wish = Demand { to, len };
-        let slot = poll_fn(|cx| self.poll_room(cx, wish)).await?;
-        self.get_mut().assign(slot, wish)
+        let demand = Demand { to, len };
+        let slot = poll_fn(|cx| self.poll_room(cx, demand)).await?;
+        self.get_mut().assign(slot, demand)
     }
 
     /// Gives one worker up to `records.count` records, published at once, like [`Distributor::fill_many`]. Waits until
@@ -127,9 +127,9 @@ impl Async<Distributor> {
         if records.count == 0 {
             return self.get_mut().try_fill_many(to, records, fill);
         }
-        let wish = Demand { to, len: records.len };
-        let slot = poll_fn(|cx| self.poll_room(cx, wish)).await?;
-        self.get_mut().give_many(slot, wish, records.count, fill)
+        let demand = Demand { to, len: records.len };
+        let slot = poll_fn(|cx| self.poll_room(cx, demand)).await?;
+        self.get_mut().give_many(slot, demand, records.count, fill)
     }
 
     /// The next event, like [`Distributor::try_next_event`]. Waits until there is one.
@@ -207,12 +207,12 @@ impl Async<Distributor> {
     }
 
     /// The slot for such a record, once one has room.
-    fn poll_room(&mut self, cx: &mut Context<'_>, wish: Demand) -> Poll<Result<usize, SendError>> {
+    fn poll_room(&mut self, cx: &mut Context<'_>, demand: Demand) -> Poll<Result<usize, SendError>> {
         // First: a slot is chosen only for a record that is sent now.
         ready!(self.poll_run(cx));
-        match self.get_mut().choose_in_view(wish) {
+        match self.get_mut().choose_in_view(demand) {
             Some(slot) => Poll::Ready(Ok(slot)),
-            None => self.poll_closely(cx, |distributor| distributor.look_for_room(wish)),
+            None => self.poll_closely(cx, |distributor| distributor.look_for_room(demand)),
         }
     }
 

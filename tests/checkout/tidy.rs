@@ -59,10 +59,16 @@ fn is_test_file(name: &str) -> bool {
         || ["models/", "fuzzing/", "tests/"].iter().any(|part| name.contains(part))
 }
 
-/// The code of a file without its tests and without comments.
+/// The code of a file without its tests and without comments: up to the first module of tests that is not in a file of
+/// its own.
 fn code_of(text: &str) -> Vec<&str> {
-    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]") || line.contains("mod tests;"));
-    lines.map(|line| line.split("//").next().unwrap_or_default()).collect()
+    let lines: Vec<&str> = text.lines().collect();
+    let begins_tests = |at: &usize| {
+        let item = lines[at + 1..].iter().find(|line| !line.starts_with('#'));
+        lines[*at] == "#[cfg(test)]" && item.is_some_and(|item| item.contains("mod ") && item.ends_with('{'))
+    };
+    let end = (0..lines.len()).find(begins_tests).unwrap_or(lines.len());
+    lines[..end].iter().map(|line| line.split("//").next().unwrap_or_default()).collect()
 }
 
 /// The modules that `code` names as `crate::…`: the first two segments of each path.
@@ -244,6 +250,48 @@ fn files_open_with_what_they_are_and_stay_short() {
                 assert!(chars <= LINE_MAX_CHARS, "{place}:{} has {chars} characters", number + 1);
             }
         }
+    }
+}
+
+/// Types that have one name in several files because they are the same thing there, each time of something else.
+const ALIKE: [(&str, &str); 10] = [
+    ("Endpoint", "what a selector of the library's own waits for"),
+    ("Event", "what an endpoint reports"),
+    ("Greeting", "a handshake under way"),
+    ("LaneState", "the state of a lane: as its word says it, and as it is seen from outside"),
+    ("Patience", "how long one call still waits"),
+    ("Phase", "how far something has come, with what it owns there"),
+    ("Queue", "what a lock guards that is taken out in order"),
+    ("State", "how far a machine has come, or what a lock guards"),
+    ("Turn", "one whose turn it is"),
+    ("Waits", "who waits, and where"),
+];
+
+/// The type, trait or union that `line` declares, wherever it can be seen from.
+fn declared_type(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let line = line.strip_prefix("pub").map_or(line, |rest| rest.trim_start_matches(|c| c != ' ').trim_start());
+    let mut words = line.strip_prefix("unsafe ").unwrap_or(line).split(' ');
+    let is_type = ["struct", "enum", "trait", "union"].contains(&words.next()?);
+    words.next().filter(|_| is_type)?.split(['(', '<', ';', ':']).next()
+}
+
+#[test]
+fn a_type_has_a_name_of_its_own() {
+    assert_eq!(declared_type("    pub(super) struct Claim<'a>(u64);"), Some("Claim"));
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, text) in rust_files(&root().join("src")).iter().filter(|(name, _)| !is_test_file(name)) {
+        for declared in code_of(text).into_iter().filter_map(declared_type) {
+            places.entry(declared.to_owned()).or_default().push(name.clone());
+        }
+    }
+    assert!(places.len() > 300, "only {} types were found", places.len());
+    for (declared, files) in &places {
+        let are_alike = ALIKE.iter().any(|(name, _)| name == declared);
+        assert!(files.len() == 1 || are_alike, "{declared} is declared in {files:?}: one word for one thing");
+    }
+    for (name, _) in ALIKE {
+        assert!(places.get(name).is_some_and(|files| files.len() > 1), "{name} is of one file: strike it");
     }
 }
 

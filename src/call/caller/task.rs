@@ -19,7 +19,7 @@ const TIMER: u64 = 2;
 
 /// What the poller of a caller watches beside the replies, for a task.
 #[derive(Debug, Default)]
-pub(super) struct Watched {
+pub(super) struct TaskFds {
     /// Made when a task first waits with a deadline.
     timer: Option<Timer>,
     is_timer_set: bool,
@@ -89,7 +89,7 @@ impl Caller {
     }
 
     fn set_timer(&mut self, deadline: Deadline) -> rustix::io::Result<()> {
-        let Watched { timer, is_timer_set, .. } = &mut self.watched;
+        let TaskFds { timer, is_timer_set, .. } = &mut self.watched;
         let remaining = deadline.remaining();
         if remaining.is_none() && !*is_timer_set {
             return Ok(());

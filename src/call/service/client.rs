@@ -64,7 +64,7 @@ pub(super) struct InHand {
 }
 
 /// What a look at a caller's ring has brought.
-pub(super) enum Received {
+pub(super) enum Brought {
     Nothing,
     Request(InHand),
     /// A request that nobody waits for any more.
@@ -87,11 +87,11 @@ impl Client {
 
     /// Takes the next record, if there is one and the caller is to be received from.
     #[inline]
-    pub(super) fn receive(&mut self, look: LookAtCaller) -> Result<Received, ReceiveError> {
+    pub(super) fn receive(&mut self, look: LookAtCaller) -> Result<Brought, ReceiveError> {
         match self.port.standing() {
             Standing::Open => {}
-            Standing::Paused if !self.port.is_gone() => return Ok(Received::Nothing),
-            Standing::Paused | Standing::Gone => return Ok(Received::Gone(None)),
+            Standing::Paused if !self.port.is_gone() => return Ok(Brought::Nothing),
+            Standing::Paused | Standing::Gone => return Ok(Brought::Gone(None)),
         }
         // A look that waits takes a microsecond, and the clock is read meanwhile: a deadline that comes then is one
         // that comes a moment later. One that does not wait reads the clock once a record is there.
@@ -110,13 +110,13 @@ impl Client {
         match taken {
             Ok(Some((found, words))) => Ok(match Prefix::parse(found.len, words, self.prefix_bytes, Way::ToService) {
                 Ok(prefix) => self.take(&prefix, found, begun_ns),
-                Err(fault) => Received::Fault(fault.to_string()),
+                Err(fault) => Brought::Fault(fault.to_string()),
             }),
-            Err(ReceiveError::Empty) => Ok(Received::Nothing),
+            Err(ReceiveError::Empty) => Ok(Brought::Nothing),
             Err(error @ (ReceiveError::Wait(_) | ReceiveError::Forked | ReceiveError::Interrupted)) => Err(error),
-            Err(why @ (ReceiveError::Corrupt(_) | ReceiveError::Peer(_))) => Ok(Received::Fault(why.to_string())),
-            Ok(None) => Ok(Received::Gone(None)),
-            Err(why) => Ok(Received::Gone(Some(why.to_string()))),
+            Err(why @ (ReceiveError::Corrupt(_) | ReceiveError::Peer(_))) => Ok(Brought::Fault(why.to_string())),
+            Ok(None) => Ok(Brought::Gone(None)),
+            Err(why) => Ok(Brought::Gone(Some(why.to_string()))),
         }
     }
 
@@ -129,10 +129,10 @@ impl Client {
     }
 
     #[inline]
-    fn take(&mut self, prefix: &Prefix, found: Found, clock_ns: Option<u64>) -> Received {
+    fn take(&mut self, prefix: &Prefix, found: Found, clock_ns: Option<u64>) -> Brought {
         let Prefix { id, deadline_ns, kind } = *prefix;
         if kind == Kind::Cancellation {
-            return if self.port.give_up(&mut self.intake, id) { Received::Cancelled } else { Received::Late };
+            return if self.port.give_up(&mut self.intake, id) { Brought::Cancelled } else { Brought::Late };
         }
         let has_come = |deadline_ns| has_come_at(clock_ns.unwrap_or_else(coarse_ns), deadline_ns);
         match self.intake.take(id, deadline_ns, has_come) {
@@ -140,10 +140,10 @@ impl Client {
                 if self.intake.is_full() || self.port.unsettled() >= UNSETTLED_MAX {
                     self.port.settle(&mut self.intake);
                 }
-                Received::Request(InHand { id, deadline_ns, found })
+                Brought::Request(InHand { id, deadline_ns, found })
             }
-            Ok(Taken::Expired) => Received::Expired,
-            Err(fault) => Received::Fault(fault.to_string()),
+            Ok(Taken::Expired) => Brought::Expired,
+            Err(fault) => Brought::Fault(fault.to_string()),
         }
     }
 }

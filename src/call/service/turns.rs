@@ -4,7 +4,7 @@
 //! number of those that are no requests. So nobody who sends without end keeps others, or the program, waiting.
 
 use super::Service;
-use super::client::{Endpoint, InHand, LookAtCaller, Received};
+use super::client::{Brought, Endpoint, InHand, LookAtCaller};
 use crate::call::Request;
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
@@ -198,17 +198,17 @@ impl Service {
             _ => return Ok(Looked::Nothing),
         };
         match client.receive(look) {
-            Ok(Received::Request(in_hand)) => {
+            Ok(Brought::Request(in_hand)) => {
                 self.turn = Some(Turn { requests: turn.requests - 1, ..turn });
                 Ok(Looked::Request(turn.key, in_hand))
             }
-            Ok(Received::Nothing) => Ok(Looked::Nothing),
+            Ok(Brought::Nothing) => Ok(Looked::Nothing),
             Ok(other) => {
                 match other {
-                    Received::Cancelled => self.stats.cancelled += 1,
-                    Received::Expired => self.stats.expired += 1,
-                    Received::Fault(why) => self.end(turn.key, why),
-                    Received::Gone(why) => self.lose(turn.key, why),
+                    Brought::Cancelled => self.stats.cancelled += 1,
+                    Brought::Expired => self.stats.expired += 1,
+                    Brought::Fault(why) => self.end(turn.key, why),
+                    Brought::Gone(why) => self.lose(turn.key, why),
                     _ => {}
                 }
                 self.turn = Some(Turn { requests: turn.requests - 1, ..turn });
