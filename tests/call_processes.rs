@@ -333,7 +333,7 @@ mod kills {
     use super::*;
 
     /// The points that a service comes past: while it begins to listen, takes a caller in, and answers.
-    const SERVICE_POINTS: [&str; 18] = [
+    const SERVICE_POINTS: [&str; 17] = [
         "server-before-bind",
         "server-listening",
         "steward-accepted",
@@ -348,14 +348,13 @@ mod kills {
         "session-attach-sent",
         "session-attached-received",
         "consumer-record-found",
-        "producer-reserved",
         "producer-before-header",
         "producer-before-publication",
         "producer-after-publication",
     ];
 
     /// Those that a caller comes past.
-    const CALLER_POINTS: [&str; 14] = [
+    const CALLER_POINTS: [&str; 13] = [
         "session-hello-sent",
         "steward-hello-heard",
         "steward-offer-sent",
@@ -366,7 +365,6 @@ mod kills {
         "session-attach-sent",
         "session-attached-received",
         "consumer-record-found",
-        "producer-reserved",
         "producer-before-header",
         "producer-before-publication",
         "producer-after-publication",

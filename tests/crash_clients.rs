@@ -23,13 +23,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The points that a client passes again and again while it sends; before that it passes [`STEWARD_POINTS`].
-const SENDING: [&str; 14] = [
+const SENDING: [&str; 11] = [
     "store",
-    "producer-reserved",
-    "producer-reserved-in-batch",
     "producer-in-fill",
     "producer-before-header",
-    "producer-after-header",
     "producer-between-batch-records",
     "producer-in-row",
     "producer-reserved-window",

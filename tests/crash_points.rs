@@ -56,14 +56,11 @@ use Last::{Either, Published, Unpublished};
 use When::{Departure, End, Flow, Handshake, HangUp, Setup};
 
 /// The points in a producer's process: on its own thread, on the steward's, and in this test.
-const PRODUCER_POINTS: [(&str, When, Last); 36] = [
+const PRODUCER_POINTS: [(&str, When, Last); 33] = [
     ("store", Flow, Either),
-    ("producer-reserved", Flow, Either),
-    ("producer-reserved-in-batch", Flow, Either),
     ("producer-in-fill", Flow, Unpublished),
     ("test-in-fill", Flow, Unpublished),
     ("producer-before-header", Flow, Unpublished),
-    ("producer-after-header", Flow, Unpublished),
     ("producer-between-batch-records", Flow, Unpublished),
     ("producer-in-row", Flow, Unpublished),
     ("producer-reserved-window", Flow, Unpublished),

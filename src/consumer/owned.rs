@@ -1,7 +1,7 @@
 //! A record that outlives its consumer's next call, and the consumer.
 //!
 //! The invariant: the bytes of an [`OwnedRecord`] stay as they are until it is dropped. In place it holds them: the
-//! ring stays mapped, and the seat does not release them. TapCopy out, it owns them.
+//! ring stays mapped, and the seat does not release them. Copied out, it owns them.
 //!
 //! In a forked child the bytes are refused, and a drop takes no lock: the parent may have held it when it forked.
 

@@ -4,7 +4,6 @@
 //! was full. The producer finds the room.
 
 use super::{Producer, Reservation, SendError, check_len};
-use crate::crash;
 use crate::deadline::Deadline;
 use crate::ring::writer::Room;
 use std::time::{Duration, Instant};
@@ -184,7 +183,6 @@ impl Batch<'_> {
         }
         check_len(&self.room, len)?;
         let claim = self.producer.claim_in(&mut self.room, len as u64, deadline)?;
-        crash::point!("producer-reserved-in-batch");
         Ok(Reservation {
             producer: self.producer,
             batch: Some(&mut self.room),

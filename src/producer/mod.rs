@@ -467,7 +467,6 @@ impl Producer {
             Some(claim) => claim,
             None => self.wait_for_room(len as u64, deadline)?,
         };
-        crash::point!("producer-reserved");
         Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
     }
 

@@ -186,7 +186,6 @@ impl<'a> Reservation<'a> {
             }
             None => {
                 writer.commit(self.claim, self.tag);
-                crash::point!("producer-after-header");
                 self.producer.publish(self.claim.begin());
             }
         }

@@ -46,7 +46,7 @@
 //!   with its next call, as for any record. It never answers *empty* with a slot occupied: it releases before that.
 //! - The drop of the consumer is a release. After it slots are empty for good, and the last end in the books leaves.
 //!
-//! HoldSlots and books belong to one process. In a forked child nothing begins or ends. A process that dies has released
+//! Slots and books belong to one process. In a forked child nothing begins or ends. A process that dies has released
 //! no more than its words say. A reader that reads in place is not evicted, and a producer laps nothing that a seat has
 //! not released. A reader that copies may be evicted, but its holds protect no bytes: they say what a worker has in
 //! hand.
