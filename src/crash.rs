@@ -5,9 +5,9 @@
 //! fourth the process sends itself SIGKILL. `tests/crash_points.rs` has the list of all points, and sees each of them
 //! kill.
 //!
-//! [`sync`](crate::sync) counts a point of the name `store` before each store to a word that both sides see. So a point has
-//! a name of its own only if a test asserts what is true when a process dies there, such as whether the record was
-//! published; and no two points lie next to each other without a store or a system call between them. `ring` has none.
+//! [`sync`](crate::sync) counts a point of the name `store` before each store to a word that both sides see. So a point
+//! has a name of its own only if a test asserts what is true when a process dies there, such as whether the record was
+//! published. `ring` has none.
 
 /// Dies here if the environment says so: `point!("producer-before-header")`. A second argument is an expression that is
 /// evaluated first: for a step that is otherwise never half done.
