@@ -64,6 +64,7 @@
 //! ```
 
 use std::fmt;
+use std::io;
 use std::iter::FusedIterator;
 
 /// The most descriptors that one message can carry; the kernel's `SCM_MAX_FD`, see unix(7).
@@ -182,7 +183,7 @@ pub struct RawMessage<'a> {
     pub level: i32,
     /// The message's type within its level.
     pub kind: i32,
-    /// What lies behind the header, without padding.
+    /// The bytes behind the header, without padding.
     pub data: &'a [u8],
 }
 
@@ -284,6 +285,13 @@ impl fmt::Display for EncodeError {
 }
 
 impl std::error::Error for EncodeError {}
+
+impl From<EncodeError> for io::Error {
+    /// Its kind is `InvalidInput`.
+    fn from(error: EncodeError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
 
 impl fmt::Debug for EncodeError {
     /// The sentence first: this is what `unwrap` and `main` print.
@@ -610,6 +618,13 @@ impl fmt::Display for ControlError {
 }
 
 impl std::error::Error for ControlError {}
+
+impl From<ControlError> for io::Error {
+    /// Its kind is `InvalidData`.
+    fn from(error: ControlError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
 
 impl fmt::Debug for ControlError {
     /// The sentence first: this is what `unwrap` and `main` print.

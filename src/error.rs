@@ -4,7 +4,7 @@
 //! [`ReceiveError`](crate::errors::ReceiveError). One rule for all errors: the cause is part of the sentence, and
 //! `source()` is `None`, so that a printed chain does not repeat it.
 
-use crate::kind::ErrorKind;
+use crate::kind::{ErrorKind, is_passing};
 use crate::layout::GeometryError;
 use crate::terms::Refusal;
 use rustix::io::Errno;
@@ -25,7 +25,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// | variant | [`io::ErrorKind`] |
 /// | --- | --- |
-/// | `Os` | that of its cause |
+/// | `Os` | the kind of its cause |
 /// | `Invalid`, `Geometry` | `InvalidInput` |
 /// | `AddressInUse` | `AddrInUse` |
 /// | `Peer`, `Layout` | `InvalidData` |
@@ -212,6 +212,7 @@ impl Error {
     /// assert_eq!(error.kind(), ErrorKind::Os);
     /// assert_eq!(error.kind().number(), 1);
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Os { .. } => ErrorKind::Os,
@@ -241,14 +242,11 @@ impl Error {
     /// let error = Session::connect("").unwrap_err(); // no address
     /// assert!(!error.is_worth_retrying());
     /// ```
+    #[must_use]
     pub fn is_worth_retrying(&self) -> bool {
-        use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
+        use io::ErrorKind::{ConnectionRefused, NotFound};
         match self {
-            Self::Os { cause, .. } => {
-                let is_short =
-                    matches!(cause.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::MFILE | Errno::NFILE));
-                is_short || matches!(cause.kind(), NotFound | ConnectionRefused | WouldBlock)
-            }
+            Self::Os { cause, .. } => is_passing(cause) || matches!(cause.kind(), NotFound | ConnectionRefused),
             Self::Refused { refusal, .. } => {
                 matches!(refusal, Refusal::Busy | Refusal::Descriptors | Refusal::TimedOut | Refusal::Closing)
             }
@@ -367,11 +365,14 @@ impl Operation {
                 "; free some memory, or raise the limit of the control group (memory.max)"
             }
             (Self::ConnectToPath, Errno::NOENT | Errno::NOTDIR) => {
-                "; check the path, and that the other process has started"
+                "; check the path, and that the other process has started; `patience` waits for it"
             }
-            (Self::ConnectToPath, Errno::CONNREFUSED) => "; nobody listens there any more: start the other process",
+            (Self::ConnectToPath, Errno::CONNREFUSED) => {
+                "; nobody listens there any more: start the other process; `patience` waits for it"
+            }
             (Self::ConnectToName, Errno::CONNREFUSED) => {
-                "; no process of this network namespace listens there: start the other process, in the same namespace"
+                "; no process of this network namespace listens there: start the other process, in the same namespace; \
+                 `patience` waits for it"
             }
             (Self::ConnectToPath, Errno::ACCESS | Errno::PERM) => {
                 "; check the modes of the socket and its directories, and which user this process runs as"

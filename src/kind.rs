@@ -1,4 +1,7 @@
-//! The kinds of errors, each with a number that never changes.
+//! The kinds of errors, each with a number that never changes, and which system calls are worth another try.
+
+use rustix::io::Errno;
+use std::io;
 
 /// The kind of an error: one list for all errors of this library, with numbers that never change. For logs, and for
 /// other languages.
@@ -77,6 +80,12 @@ impl ErrorKind {
     pub const fn number(self) -> u16 {
         self as u16
     }
+}
+
+/// Whether a system call that failed so may succeed later: descriptors are short, or it would have had to wait.
+pub(crate) fn is_passing(cause: &io::Error) -> bool {
+    let is_short = matches!(cause.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::MFILE | Errno::NFILE));
+    is_short || cause.kind() == io::ErrorKind::WouldBlock
 }
 
 #[cfg(test)]

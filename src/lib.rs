@@ -39,7 +39,7 @@
 //! | listen, as a consumer, for producers that connect, and read all of them | [`collect::Collector`] |
 //! | the same, session by session | [`SessionListener`](collect::SessionListener) |
 //! | share work among processes that come, go and die | [`distribute::Distributor`], [`distribute::Worker`] |
-//! | ask another process and get replies | [`call::Caller`], [`call::Service`] |
+//! | ask another process and get replies | [`call::Caller`], [`call::Service`]; for values, [`call::TypedCaller`] |
 //! | read the one lane of a server | [`Consumer::connect`] |
 //! | watch without holding the lane back, or see the newest record only | [`Tap::connect`], [`Session::tap`] |
 //! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
@@ -67,9 +67,9 @@
 //!   every consumer that has joined. By default the lane waits for the slowest consumer; without consumers, it never
 //!   waits. [`SlowConsumer`](options::SlowConsumer) and [`NoConsumer`](options::NoConsumer) change that.
 //! - The calls that reserve, send and receive come in four forms. The plain form waits until it is done, `try_…` never
-//!   waits, `…_timeout` gives up after a `Duration`, and `…_deadline` at an `Instant` that several calls can share. A
-//!   few short forms, such as [`Producer::send_tagged`], have the plain one only. Calls that wait for other processes,
-//!   such as [`Producer::wait_for_consumers`], always take a timeout. Waiting spins first, then sleeps in the kernel.
+//!   waits, `…_timeout` gives up after a `Duration`, and `…_deadline` at an `Instant` that several calls can share.
+//!   Calls to a service, and calls that wait for other processes, such as [`Producer::wait_for_consumers`], always take
+//!   a timeout. The few that lack a form say what to do instead. Waiting spins first, then sleeps in the kernel.
 //! - A consumer learns how its lane ended: finished, abandoned, producer dead, session closed, or seat taken away. A
 //!   crash loses nothing that was published. It leaves at most two file names, which the next [`Server`] at that path
 //!   reuses.
@@ -117,12 +117,12 @@
 //! | position | a place in the stream: bytes since the lane was created, headers and padding included |
 //! | published | visible to consumers, up to a position |
 //! | read, released | *read*: a consumer has passed a record. *Released*: the producer may overwrite it |
-//! | hold | a record that is kept in the ring after later ones were read: neither it nor any later record is released |
+//! | hold | a record kept in the ring after later ones were read: until it is dropped, no later one is released |
 //! | seat | the small region in which one consumer says what it has released and whether it sleeps |
 //! | session | one connection between a consumer and a producer, for one or several lanes; either may have listened |
 //! | bell | what a producer rings to wake a consumer |
 //! | tap | a lossy reader: it never holds the lane back, and counts what it missed |
-//! | lossless | said of a reader that gets every record because the producer waits for it. All consumers are lossless |
+//! | lossless | getting every record, because the producer waits for the reader. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
 //! | feed | a consumer that outlives its producers: it connects again, and says so |
 //! | steward | the thread of a process that listens: it accepts sessions, and notices when they end |

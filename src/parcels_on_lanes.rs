@@ -165,6 +165,9 @@ impl Producer {
     /// Sends sealed memory as one record: `payload`, which may be empty, and the descriptor of `sealed`. Waits like
     /// [`send_with_fds`](Self::send_with_fds).
     ///
+    /// For the other time forms, send the descriptor itself: consumers see the same record after
+    /// `pages.send_with_fds_timeout(b"page 1", &[page.as_fd()], timeout)`.
+    ///
     /// ```
     /// # use fdring::{Attach, Server, Session, options::LaneOptions, parcel::SealedBuilder};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -205,6 +208,25 @@ impl Producer {
     ///
     /// Both ways copy the bytes once. In the ring, they are released with their record. A parcel lives as long as any
     /// process has it, and its memory is made anew each time.
+    ///
+    /// For the other time forms, choose by the length:
+    ///
+    /// ```
+    /// # use fdring::{options::LaneOptions, parcel::Parcel};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut files = LaneOptions::new("files").capacity(64 << 10).attachments(1).create()?;
+    /// # let (bytes, timeout) = (vec![7; 1 << 20], Duration::from_secs(1));
+    /// if bytes.len() <= 16 << 10 {
+    ///     files.send_timeout(&bytes, timeout)?;
+    /// } else {
+    ///     files.send_parcel_timeout(b"", &Parcel::copy_of("file", 0, &[&bytes])?, timeout)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// An example of both ends:
     ///
     /// ```
     /// # use fdring::{Attach, Server, Session, options::LaneOptions};

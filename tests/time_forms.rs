@@ -50,16 +50,48 @@ fn a_producer_of_a_full_lane_gives_up_in_each_form() {
     let _consumer = Consumer::connect(&*address).unwrap();
     while lane.try_send(&[0; 56]).is_ok() {}
     let published = lane.published();
-    let outcomes = {
-        let lane = std::cell::RefCell::new(&mut lane);
-        waits_in_vain(
-            |timeout| lane.borrow_mut().fill_timeout(56, timeout, |_| panic!("there is no room")),
-            |deadline| lane.borrow_mut().fill_deadline(56, deadline, |_| panic!("there is no room")),
-        )
-    };
-    assert!(outcomes.iter().all(is_timeout), "{outcomes:?}");
+    let lane = std::cell::RefCell::new(lane);
+    let fills = waits_in_vain(
+        |timeout| lane.borrow_mut().fill_timeout(56, timeout, |_| panic!("there is no room")),
+        |deadline| lane.borrow_mut().fill_deadline(56, deadline, |_| panic!("there is no room")),
+    );
+    let tagged = waits_in_vain(
+        |timeout| lane.borrow_mut().send_tagged_timeout(&[0; 56], 7, timeout),
+        |deadline| lane.borrow_mut().send_tagged_deadline(&[0; 56], 7, deadline),
+    );
+    let batches = waits_in_vain(
+        |timeout| lane.borrow_mut().batch()?.send_tagged_timeout(&[0; 56], 7, timeout),
+        |deadline| lane.borrow_mut().batch()?.send_tagged_deadline(&[0; 56], 7, deadline),
+    );
+    assert!(fills.iter().chain(&tagged).chain(&batches).all(is_timeout), "{fills:?} {tagged:?} {batches:?}");
+    let mut lane = lane.into_inner();
     assert!(is_full(&lane.try_fill(56, |_| panic!("there is no room"))));
+    assert!(is_full(&lane.try_send_tagged(&[0; 56], 7)));
+    assert!(is_full(&lane.batch().unwrap().try_send_tagged(&[0; 56], 7)));
     assert_eq!(lane.published(), published);
+}
+
+#[test]
+fn a_tag_goes_with_its_record_in_each_form() {
+    let mut lane = Producer::create("lane").unwrap();
+    let address = address();
+    let _server = Server::listen(&*address, [&lane]).unwrap();
+    let mut consumer = Consumer::connect(&*address).unwrap();
+    let deadline = Instant::now() + common::DEADLINE;
+    lane.send_tagged(b"1", 1).unwrap();
+    lane.try_send_tagged(b"2", 2).unwrap();
+    lane.send_tagged_timeout(b"3", 3, common::DEADLINE).unwrap();
+    lane.send_tagged_deadline(b"4", 4, deadline).unwrap();
+    let mut batch = lane.batch().unwrap();
+    batch.send_tagged(b"5", 5).unwrap();
+    batch.try_send_tagged(b"6", 6).unwrap();
+    batch.send_tagged_timeout(b"7", 7, common::DEADLINE).unwrap();
+    batch.send_tagged_deadline(b"8", 8, deadline).unwrap();
+    batch.commit();
+    for tag in 1..=8 {
+        let record = consumer.receive_deadline(deadline).unwrap().expect("a record");
+        assert_eq!((&record[..], record.tag()), (tag.to_string().as_bytes(), tag));
+    }
 }
 
 #[test]
@@ -85,10 +117,16 @@ fn a_producer_of_values_gives_up_in_each_form() {
         |deadline| lane.borrow_mut().batch()?.send_deadline(&1, deadline),
     );
     assert!(slices.iter().chain(&fills).chain(&batches).all(is_timeout), "{slices:?} {fills:?} {batches:?}");
+    let batches_of_slices = waits_in_vain(
+        |timeout| lane.borrow_mut().batch()?.send_slice_timeout(&[1, 2], timeout),
+        |deadline| lane.borrow_mut().batch()?.send_slice_deadline(&[1, 2], deadline),
+    );
+    assert!(batches_of_slices.iter().all(is_timeout), "{batches_of_slices:?}");
     let mut lane = lane.into_inner();
     assert!(is_full(&lane.try_send_slice(&[1, 2])));
     assert!(is_full(&lane.try_fill(2, |_| panic!("there is no room"))));
     assert!(is_full(&lane.batch().unwrap().try_send(&1)));
+    assert!(is_full(&lane.batch().unwrap().try_send_slice(&[1, 2])));
 }
 
 /// A lane on which nothing with a descriptor can be sent now: its consumer leaves all of them untaken.
@@ -118,6 +156,12 @@ fn what_has_descriptors_gives_up_in_each_form() {
         |timeout| lane.borrow_mut().send_parcel_timeout(b"", &parcel, timeout),
         |deadline| lane.borrow_mut().send_parcel_deadline(b"", &parcel, deadline),
     );
+    let named = waits_in_vain(
+        |timeout| lane.borrow_mut().send_named_timeout([("null", null.as_fd())], timeout),
+        |deadline| lane.borrow_mut().send_named_deadline([("null", null.as_fd())], deadline),
+    );
+    assert!(named.iter().all(is_untaken), "{named:?}");
+    assert!(is_untaken(&lane.borrow_mut().try_send_named([("null", null.as_fd())])));
     let open = || File::open("/dev/null").unwrap();
     let commits = waits_in_vain(
         |timeout| lane.borrow_mut().reserve(0)?.attach(open()).commit_timeout(timeout).map(drop),

@@ -3,7 +3,7 @@
 use super::Cause;
 use crate::consumer::ReceiveError;
 use crate::error::{Error, OfErrno};
-use crate::kind::ErrorKind;
+use crate::kind::{ErrorKind, is_passing};
 use crate::producer::SendError;
 use std::fmt;
 use std::io;
@@ -122,6 +122,7 @@ impl CallError {
     ///
     /// assert_eq!(CallError::TimedOut.kind(), ErrorKind::TimedOut);
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Empty => ErrorKind::Empty,
@@ -136,6 +137,37 @@ impl CallError {
             Self::ForeignTicket => ErrorKind::Invalid,
             Self::Wait(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+
+    /// Whether the same call on the caller may succeed later without a change in this program: the reply may come, room
+    /// may be made, or the service may be started again. If the service [may have executed](Self::may_have_run) the
+    /// request, another call may execute it twice. Not if an [`Interrupter`](crate::Interrupter) ended the wait: clear
+    /// it first.
+    ///
+    /// ```
+    /// use fdring::call::CallError;
+    ///
+    /// assert!(CallError::Full.is_worth_retrying() && !CallError::Full.may_have_run());
+    /// assert!(!CallError::TooLong { len: 5, max: 4 }.is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::Empty
+            | Self::TimedOut
+            | Self::Full
+            | Self::TooManyCalls { .. }
+            | Self::StoreFull { .. }
+            | Self::Lost(_) => true,
+            Self::NotConnected(error) => error.is_worth_retrying(),
+            Self::Wait(errno) => is_passing(&io::Error::from_raw_os_error(*errno)),
+            Self::TooLong { .. }
+            | Self::Refused { .. }
+            | Self::NoValue { .. }
+            | Self::Interrupted
+            | Self::ForeignTicket
+            | Self::Forked => false,
         }
     }
 
@@ -278,6 +310,7 @@ impl ReplyError {
     ///
     /// assert_eq!(ReplyError::Gone.kind(), ErrorKind::Closed);
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Gone => ErrorKind::Closed,
@@ -286,6 +319,23 @@ impl ReplyError {
             Self::TooLong { .. } => ErrorKind::TooLong,
             Self::Wait(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+
+    /// Whether a later call may send the same part.
+    ///
+    /// ```
+    /// use fdring::call::ReplyError;
+    ///
+    /// assert!(ReplyError::Full.is_worth_retrying());
+    /// assert!(!ReplyError::Gone.is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Wait(errno) => is_passing(&io::Error::from_raw_os_error(*errno)),
+            Self::Gone | Self::Evicted | Self::TooLong { .. } | Self::Forked => false,
         }
     }
 

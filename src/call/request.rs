@@ -124,7 +124,7 @@ impl Request {
 
     /// Sends a reply that is not the last one: [`reply`](Self::reply) sends that. Waits for room in the caller's ring
     /// for up to [`reply_timeout`](super::ServiceOptions::reply_timeout); a caller that takes longer is evicted. A
-    /// service with one thread serves no other caller meanwhile.
+    /// service with one thread serves no other caller meanwhile. [`try_reply_part`](Self::try_reply_part) never waits.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};

@@ -49,7 +49,11 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next), and the closure's error, if it returned one.
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - the closure's error, if it returned one
     #[inline]
     pub fn next_many<V: Verdict>(&mut self, each: impl FnMut(Event<'_>) -> V) -> Result<usize, V::Error> {
         self.many_until(Deadline::Never, each)
@@ -68,7 +72,12 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Empty`] if nothing has happened, and as [`next_many`](Self::next_many).
+    /// - [`ReceiveError::Empty`] if nothing has happened
+    /// - [`ReceiveError::Interrupted`] if there is none, and an [`Interrupter`](crate::Interrupter) has ended all waits
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - the closure's error, if it returned one
     #[inline]
     pub fn try_next_many<V: Verdict>(&mut self, each: impl FnMut(Event<'_>) -> V) -> Result<usize, V::Error> {
         self.many_until(Deadline::Now, each)
@@ -89,7 +98,12 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] if nothing has happened, and as [`next_many`](Self::next_many).
+    /// - [`ReceiveError::TimedOut`] if nothing happened within `timeout`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - the closure's error, if it returned one
     #[inline]
     pub fn next_many_timeout<V: Verdict>(
         &mut self,
@@ -114,7 +128,12 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// As [`next_many_timeout`](Self::next_many_timeout).
+    /// - [`ReceiveError::TimedOut`] if nothing happened before `deadline`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - the closure's error, if it returned one
     #[inline]
     pub fn next_many_deadline<V: Verdict>(
         &mut self,

@@ -121,6 +121,7 @@ impl TakeFdsError {
     ///
     /// assert_eq!(TakeFdsError::CutOff.kind(), ErrorKind::DescriptorsLost);
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotAsked | Self::Taken => ErrorKind::Invalid,
@@ -128,6 +129,28 @@ impl TakeFdsError {
             Self::NotSent { .. } | Self::CutOff => ErrorKind::DescriptorsLost,
             Self::Names(_) | Self::Peer(_) => ErrorKind::Peer,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+
+    /// Whether a later call for the same record may get the descriptors.
+    ///
+    /// ```
+    /// use fdring::errors::TakeFdsError;
+    ///
+    /// assert!(TakeFdsError::NoRoom.is_worth_retrying());
+    /// assert!(!TakeFdsError::Taken.is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::NoRoom => true,
+            Self::NotAsked
+            | Self::Taken
+            | Self::NotSent { .. }
+            | Self::CutOff
+            | Self::Names(_)
+            | Self::Peer(_)
+            | Self::Forked => false,
         }
     }
 }

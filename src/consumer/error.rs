@@ -1,7 +1,7 @@
 //! The reasons why a consumer has no record to give.
 
 use crate::error::OfErrno;
-use crate::kind::ErrorKind;
+use crate::kind::{ErrorKind, is_passing};
 use crate::link::LastWords;
 use crate::ring::stop::{Corruption, Stop};
 use crate::terms::Refusal;
@@ -23,7 +23,7 @@ use std::io;
 /// | `HungUp`, `Closed`, `Evicted` | `ConnectionReset` |
 /// | `Refused` | `ConnectionRefused` |
 /// | `Peer`, `Corrupt` | `InvalidData` |
-/// | `Wait` | that of the system call's error |
+/// | `Wait` | the kind of the system call's error |
 /// | `Forked` | `Unsupported` |
 ///
 /// ```
@@ -185,6 +185,7 @@ impl ReceiveError {
     /// # Ok(())
     /// # }
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Empty => ErrorKind::Empty,
@@ -199,6 +200,34 @@ impl ReceiveError {
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Wait(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+
+    /// Whether a later call on the same consumer may have a record. Not once the lane or the session is over: connect
+    /// again, or use a [`Feed`](crate::feed::Feed), which does. Not if an [`Interrupter`](crate::Interrupter) ended the
+    /// wait: clear it first.
+    ///
+    /// ```
+    /// use fdring::errors::ReceiveError;
+    ///
+    /// assert!(ReceiveError::TimedOut.is_worth_retrying());
+    /// assert!(!ReceiveError::PeerDead.is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::Empty | Self::TimedOut => true,
+            Self::Wait(errno) => is_passing(&io::Error::from_raw_os_error(*errno)),
+            Self::Interrupted
+            | Self::Abandoned
+            | Self::PeerDead
+            | Self::HungUp
+            | Self::Refused { .. }
+            | Self::Peer(_)
+            | Self::Closed
+            | Self::Evicted { .. }
+            | Self::Corrupt(_)
+            | Self::Forked => false,
         }
     }
 }

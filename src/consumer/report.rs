@@ -84,7 +84,8 @@ pub struct ReaderReport {
     /// The published bytes that it has not released, headers and padding included. For a tap, the bytes that it has not
     /// read, as of the last call that found nothing.
     pub behind_bytes: u64,
-    /// Those of them that it has read: it holds records among them. 0 if it holds nothing, however slow it is.
+    /// The part of `behind_bytes` that it has read and cannot release, because it holds records. 0 if it holds nothing,
+    /// however slow it is.
     pub held_bytes: u64,
     /// For how long it has been attached.
     pub attached_for: Duration,
@@ -175,6 +176,9 @@ impl Consumer {
     /// The producer's steward thread answers, even while the producer does nothing. It answers each session at most
     /// once in 100 ms: a call that comes sooner waits. The answer is a snapshot, and no record is received.
     ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
+    ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -209,6 +213,9 @@ impl Tap {
     /// Asks the producer who reads this lane, and how far behind everybody is. Waits at most `timeout` for the answer.
     ///
     /// Otherwise like [`Consumer::query`].
+    ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};

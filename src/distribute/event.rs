@@ -11,7 +11,7 @@ const EVENTS_MAX: usize = 1024;
 const SET_ASIDE_MAX_BYTES: usize = 64 << 20;
 const SET_ASIDE_COST_BYTES: usize = 256;
 
-/// What has happened at a [`Distributor`](super::Distributor).
+/// An event at a [`Distributor`](super::Distributor).
 /// [`try_next_event`](super::Distributor::try_next_event) returns it.
 ///
 /// ```

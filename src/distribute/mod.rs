@@ -461,7 +461,11 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
+    /// - [`SendError::TooLong`] if `records.len` is more than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TooFewConsumers`] if too few workers are there, with [`TooFewWorkers::Fail`]
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn fill_many(
         &mut self,
         to: To,
@@ -485,7 +489,12 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`try_reserve`](Self::try_reserve).
+    /// - [`SendError::TooLong`] if `records.len` is more than [`payload_max`](Self::payload_max)
+    /// - [`SendError::Full`] if no worker that may get the record has room, or records that were taken back wait for
+    ///   room
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn try_fill_many(
         &mut self,
         to: To,
@@ -510,7 +519,12 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`reserve_timeout`](Self::reserve_timeout).
+    /// - [`SendError::TooLong`] if `records.len` is more than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TimedOut`] if no worker that may get the record had room in time
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn fill_many_timeout(
         &mut self,
         to: To,
@@ -536,7 +550,12 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`reserve_deadline`](Self::reserve_deadline).
+    /// - [`SendError::TooLong`] if `records.len` is more than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TimedOut`] if no worker that may get the record had room in time
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn fill_many_deadline(
         &mut self,
         to: To,
@@ -596,8 +615,8 @@ impl Distributor {
         if self.guard.is_child() { 0 } else { self.own_slots.worker_count() }
     }
 
-    /// The workers that are there, and those that have gone and left records, each with the number of its unreleased
-    /// records. Empty in a forked child.
+    /// The workers that are there, and the workers that have gone and left records, each with the number of its
+    /// unreleased records. Empty in a forked child.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -641,7 +660,8 @@ impl Distributor {
         self.own_slots.evict(worker)
     }
 
-    /// The oldest event that was not returned yet. `None` if there is none, and in a forked child. Never waits.
+    /// The oldest event that was not returned yet. `None` if there is none, and in a forked child. Never waits:
+    /// [`arm`](Self::arm) waits for events in an event loop, and `next_event` of `tokio::Async` in a task.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, Event, Worker};

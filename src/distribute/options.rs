@@ -15,7 +15,7 @@ const MEMORY_MAX_BYTES: u64 = 64 << 20;
 const TAKE_BACK_AFTER: Duration = Duration::from_secs(1);
 const DEATHS_MAX: u32 = 3;
 
-/// What a [`Distributor`] does while it has fewer workers than it [wants](DistributorOptions::workers_min).
+/// The policy of a [`Distributor`] while it has fewer workers than it [wants](DistributorOptions::workers_min).
 ///
 /// ```
 /// use fdring::distribute::{DistributorOptions, To, TooFewWorkers};
@@ -113,8 +113,8 @@ impl DistributorOptions {
         self
     }
 
-    /// The options for connections: the users whose workers are admitted, and those that may read in place, the mode of
-    /// the socket file, and the deadline of handshakes. Default: [`ServerOptions::new`]. Its number of sessions and its
+    /// The options for connections: the users whose workers are admitted and may read in place, the mode of the socket
+    /// file, and the deadline of handshakes. Default: [`ServerOptions::new`]. Its number of sessions and its
     /// interrupter have no effect.
     ///
     /// If several users are admitted, an empty slot of a worker that has gone may go to a worker of another user. The
@@ -152,7 +152,7 @@ impl DistributorOptions {
         self
     }
 
-    /// The most workers at once, at least 1, those that are still connecting included. Default: 64. Further workers are
+    /// The most workers at once, at least 1. Workers that are still connecting count. Default: 64. Further workers are
     /// refused.
     ///
     /// ```
@@ -170,7 +170,7 @@ impl DistributorOptions {
     }
 
     /// The most memory for the rings of all workers together, in bytes; one ring is made in any case. Default: 64 MiB.
-    /// Workers for whom there is no memory are refused. Records that were [taken back](Self::take_back_after) are not
+    /// Workers beyond that memory are refused. Records that were [taken back](Self::take_back_after) are not
     /// counted: each takes its payload again, and about 100 bytes more.
     ///
     /// ```
@@ -204,7 +204,7 @@ impl DistributorOptions {
         self
     }
 
-    /// The most unreleased records of one worker, at least 1, those that wait in its ring included. Default: as many as
+    /// The most unreleased records of one worker, at least 1. Records that wait in its ring count. Default: as many as
     /// its ring holds. With 1, a worker gets the next record when it is done with the one before. That is good for
     /// records that take long, but the worker waits for each of them.
     ///

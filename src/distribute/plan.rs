@@ -27,8 +27,8 @@ use std::collections::{HashMap, VecDeque};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum To {
-    /// The worker with the fewest unreleased bytes; of several, each in turn. What was released within the last 20 µs
-    /// may not count yet.
+    /// The worker with the fewest unreleased bytes; if several have as few, each in turn. A release within the last
+    /// 20 µs may not count yet.
     MostRoom,
     /// Each worker in turn; a worker without room is skipped.
     RoundRobin,

@@ -118,6 +118,9 @@ impl Distributor {
 
     /// Waits until at least `count` workers are there.
     ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
+    ///
     /// ```
     /// # use fdring::distribute::{Distributor, Worker};
     /// # use std::time::Duration;
@@ -145,6 +148,9 @@ impl Distributor {
 
     /// Waits until every record that was sent is released or set aside. None of them has to be sent again then, even if
     /// this process dies.
+    ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -178,9 +184,12 @@ impl Distributor {
 
     /// Waits until every record is released or set aside, then finishes the lanes of all workers.
     ///
-    /// Meanwhile workers may come and go; the records of those that go are given to others.
+    /// Meanwhile workers may come and go. If a worker goes, its records are given to others.
     /// To learn of records that are set aside, call [`wait_released`](Self::wait_released) first, and then
     /// [`try_next_event`](Self::try_next_event) until it returns `None`.
+    ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
     ///
     /// ```
     /// # use fdring::{distribute::{Distributor, To, Worker}, errors::SendError};
@@ -200,8 +209,8 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// - [`SendError::Unread`] if not all is released after `timeout`: it names the workers, also those that have gone,
-    ///   and their bytes
+    /// - [`SendError::Unread`] if not all is released after `timeout`: it names the workers, including
+    ///   workers that have gone, and their bytes
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Wait`] if the kernel did not let this thread wait
     /// - [`SendError::Forked`] in a forked child

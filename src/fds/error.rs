@@ -2,7 +2,7 @@
 
 use super::names::NamesFault;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
-use crate::kind::ErrorKind;
+use crate::kind::{ErrorKind, is_passing};
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -19,7 +19,7 @@ use std::io;
 /// | `Refused` | `PermissionDenied` |
 /// | `Closed` | `BrokenPipe` |
 /// | `NamesCut` | `WriteZero` |
-/// | `Os` | that of the system call's error |
+/// | `Os` | the kind of the system call's error |
 ///
 /// ```
 /// use std::{fs::File, io, os::fd::AsFd, os::unix::net::UnixStream};
@@ -162,6 +162,7 @@ impl SendFdsError {
     /// assert_eq!(error.kind(), ErrorKind::Invalid);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoDescriptors | Self::TooManyDescriptors { .. } | Self::EmptyPayload | Self::Names(_) => {
@@ -172,6 +173,30 @@ impl SendFdsError {
             Self::TooLong { .. } | Self::NamesCut { .. } => ErrorKind::TooLong,
             Self::Closed => ErrorKind::Closed,
             Self::Os(_) => ErrorKind::Os,
+        }
+    }
+
+    /// Whether the same call may succeed later: the socket may have room, or the receivers may have taken descriptors.
+    ///
+    /// ```
+    /// use fdring::fds::SendFdsError;
+    ///
+    /// assert!(SendFdsError::TooManyInFlight.is_worth_retrying());
+    /// assert!(!SendFdsError::Closed.is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::TooManyInFlight => true,
+            Self::Os(cause) => is_passing(cause),
+            Self::NoDescriptors
+            | Self::TooManyDescriptors { .. }
+            | Self::EmptyPayload
+            | Self::Refused
+            | Self::TooLong { .. }
+            | Self::Closed
+            | Self::Names(_)
+            | Self::NamesCut { .. } => false,
         }
     }
 

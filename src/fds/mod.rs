@@ -52,7 +52,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// descriptors travel with the first byte: send the rest of the payload without them.
 ///
 /// Blocks while the socket has no room, if the socket is blocking, up to its `SO_SNDTIMEO`. A call that is interrupted
-/// by a signal is repeated, within that time. `SIGPIPE` is never raised.
+/// by a signal is repeated, within that time. `SIGPIPE` is never raised. The time forms are the socket's:
+/// `here.set_nonblocking(true)` of the standard library for calls that never wait,
+/// `here.set_write_timeout(Some(limit))` for a limit. [`SendFdsError::is_would_block`] tells that it has passed.
 ///
 /// # Examples
 ///
@@ -128,7 +130,9 @@ pub struct Received {
 /// `fds_max` of them through; they are all in the error.
 ///
 /// Blocks until a message comes, if the socket is blocking, up to its `SO_RCVTIMEO`. A call that is interrupted by a
-/// signal is repeated, within that time.
+/// signal is repeated, within that time. The time forms are the socket's: `there.set_nonblocking(true)` of the standard
+/// library for calls that never wait, `there.set_read_timeout(Some(limit))` for a limit.
+/// [`RecvFdsError::is_would_block`] tells that it has passed.
 ///
 /// # Examples
 ///

@@ -56,7 +56,7 @@ pub fn send_named<'a>(
 /// order in which they were sent, all close-on-exec. No two have the same name.
 ///
 /// On a stream, everything that was sent before must have been read: bytes that come together with the names are taken
-/// for a part of them.
+/// for a part of them. As for [`recv_fds`](crate::recv_fds), the call blocks if the socket does.
 ///
 /// A hostile peer gets nothing through that is not checked: what fits the rules of [`send_named`] is returned, and
 /// everything else is an error that owns what arrived.

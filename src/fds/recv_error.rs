@@ -5,7 +5,7 @@
 use super::Received;
 use super::names::NamesFault;
 use crate::cmsg::{ControlError, FDS_PER_MESSAGE_MAX};
-use crate::kind::ErrorKind;
+use crate::kind::{ErrorKind, is_passing};
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -26,7 +26,7 @@ use std::io;
 /// | `TooManyDescriptors`, `NoRoom`, `PayloadTruncated`, `Malformed`, `Names`, `UnwantedDescriptors` | `InvalidData` |
 /// | `TableFull` | `QuotaExceeded` |
 /// | `Withheld` | `PermissionDenied` |
-/// | `Os` | that of the system call's error |
+/// | `Os` | the kind of the system call's error |
 ///
 /// ```
 /// use std::{io, os::unix::net::UnixStream};
@@ -221,6 +221,7 @@ impl RecvFdsError {
     /// assert_eq!(error.kind(), ErrorKind::Closed);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::FdsMax { .. } | Self::EmptyPayload => ErrorKind::Invalid,
@@ -232,6 +233,34 @@ impl RecvFdsError {
             | Self::Names { .. }
             | Self::UnwantedDescriptors => ErrorKind::Peer,
             Self::Os(_) => ErrorKind::Os,
+        }
+    }
+
+    /// Whether the same call may receive a message later: one may come, or wait behind a
+    /// [`Reset`](Self::Reset). Descriptors that were lost do not come again: the peer must send them anew.
+    ///
+    /// ```
+    /// use fdring::fds::RecvFdsError;
+    ///
+    /// assert!(RecvFdsError::Reset.is_worth_retrying());
+    /// assert!(!RecvFdsError::Closed.is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::Reset => true,
+            Self::Os(cause) => is_passing(cause),
+            Self::FdsMax { .. }
+            | Self::EmptyPayload
+            | Self::Closed
+            | Self::TooManyDescriptors { .. }
+            | Self::TableFull { .. }
+            | Self::Withheld { .. }
+            | Self::NoRoom { .. }
+            | Self::PayloadTruncated { .. }
+            | Self::Malformed { .. }
+            | Self::Names { .. }
+            | Self::UnwantedDescriptors => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::consumer::ReceiveError;
 use crate::error::{Error, OfErrno};
-use crate::kind::ErrorKind;
+use crate::kind::{ErrorKind, is_passing};
 use crate::ring::stop::Corruption;
 use std::fmt;
 use std::io;
@@ -52,6 +52,7 @@ impl FeedError {
     ///
     /// assert_eq!(FeedError::TimedOut.kind(), ErrorKind::TimedOut);
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Empty => ErrorKind::Empty,
@@ -61,6 +62,25 @@ impl FeedError {
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Wait(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+
+    /// Whether a later call on the same feed may yield something. Not if an [`Interrupter`](crate::Interrupter) ended
+    /// the wait: clear it first.
+    ///
+    /// ```
+    /// use fdring::feed::FeedError;
+    ///
+    /// assert!(FeedError::TimedOut.is_worth_retrying());
+    /// assert!(!FeedError::Forked.is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::Empty | Self::TimedOut => true,
+            Self::GaveUp(error) => error.is_worth_retrying(),
+            Self::Wait(errno) => is_passing(&io::Error::from_raw_os_error(*errno)),
+            Self::Interrupted | Self::Corrupt(_) | Self::Forked => false,
         }
     }
 }

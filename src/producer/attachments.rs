@@ -460,9 +460,128 @@ impl Producer {
         &mut self,
         descriptors: impl IntoIterator<Item = (&'f str, BorrowedFd<'f>)>,
     ) -> Result<(), SendError> {
+        self.send_named_until(descriptors, Deadline::Never)
+    }
+
+    /// Like [`send_named`](Self::send_named), but never waits.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # use std::{fs::File, os::fd::AsFd};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut files = LaneOptions::new("files").attachments(1).create()?;
+    /// let null = File::open("/dev/null")?;
+    /// files.try_send_named([("null", null.as_fd())])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::Names`] if a name cannot be sent, or there is none
+    /// - [`SendError::TooLong`] if the names together are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::Untaken`] if a consumer has left too many descriptors untaken; it names the consumer
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
+    /// - [`SendError::Forked`] in a forked child
+    pub fn try_send_named<'f>(
+        &mut self,
+        descriptors: impl IntoIterator<Item = (&'f str, BorrowedFd<'f>)>,
+    ) -> Result<(), SendError> {
+        self.send_named_until(descriptors, Deadline::Now)
+    }
+
+    /// Like [`send_named`](Self::send_named), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # use std::{fs::File, os::fd::AsFd, time::Duration};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut files = LaneOptions::new("files").attachments(1).create()?;
+    /// let null = File::open("/dev/null")?;
+    /// files.send_named_timeout([("null", null.as_fd())], Duration::from_secs(1))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::Names`] if a name cannot be sent, or there is none
+    /// - [`SendError::TooLong`] if the names together are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_named_timeout<'f>(
+        &mut self,
+        descriptors: impl IntoIterator<Item = (&'f str, BorrowedFd<'f>)>,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        self.send_named_until(descriptors, Deadline::after(timeout))
+    }
+
+    /// Like [`send_named`](Self::send_named), but waits only until `deadline`, which several calls can share.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # use std::{fs::File, os::fd::AsFd, time::{Duration, Instant}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut files = LaneOptions::new("files").attachments(1).create()?;
+    /// let null = File::open("/dev/null")?;
+    /// files.send_named_deadline([("null", null.as_fd())], Instant::now() + Duration::from_secs(1))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::Names`] if a name cannot be sent, or there is none
+    /// - [`SendError::TooLong`] if the names together are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_named_deadline<'f>(
+        &mut self,
+        descriptors: impl IntoIterator<Item = (&'f str, BorrowedFd<'f>)>,
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        self.send_named_until(descriptors, Deadline::At(deadline))
+    }
+    fn send_named_until<'f>(
+        &mut self,
+        descriptors: impl IntoIterator<Item = (&'f str, BorrowedFd<'f>)>,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
         let (names, fds): (Vec<_>, Vec<_>) = descriptors.into_iter().unzip();
         let table = to_table(&names).map_err(SendError::Names)?;
-        self.send_with_fds(&table, &fds)
+        self.send_with_fds_until(&table, &fds, deadline)
     }
 
     pub(super) fn send_with_fds_until(

@@ -22,11 +22,10 @@ const GROUP_RING_PART: u64 = 8;
 type Payload<'a> = (&'a [u8], &'a [BorrowedFd<'a>]);
 
 impl Producer {
-    /// Copies payloads into records, attaches descriptors to them, and publishes them. If each has few descriptors,
-    /// this is several times as quick as [`send_with_fds`](Self::send_with_fds) in a loop: up to 16 records, which have
-    /// at most 16 descriptors and take at most an eighth of the ring, make a group, whose descriptors go to each
-    /// consumer in one message. The records of a group are published together. A record that is too large for a group
-    /// goes alone.
+    /// Copies payloads into records, attaches descriptors to them, and publishes them in groups. A group has up to 16
+    /// records, with 16 descriptors and an eighth of the ring at most between them. Its descriptors go to each consumer
+    /// in one message, and its records are published together. For records with few descriptors this is several times
+    /// as quick as [`send_with_fds`](Self::send_with_fds) in a loop. A record that is too large for a group goes alone.
     ///
     /// Removes what it has sent from the front of `records`, which is empty after `Ok`. Waits while the ring is full,
     /// and while a consumer has left too many descriptors of earlier records untaken.
@@ -52,7 +51,7 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// What is left in `records` was not sent.
+    /// The records that are left in `records` were not sent.
     ///
     /// - [`SendError::TooLong`] if a payload is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
@@ -94,7 +93,7 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// What is left in `records` was not sent.
+    /// The records that are left in `records` were not sent.
     ///
     /// - [`SendError::TooLong`] if a payload is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
@@ -133,7 +132,7 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// What is left in `records` was not sent.
+    /// The records that are left in `records` were not sent.
     ///
     /// - [`SendError::TooLong`] if a payload is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
@@ -178,7 +177,7 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// What is left in `records` was not sent.
+    /// The records that are left in `records` were not sent.
     ///
     /// - [`SendError::TooLong`] if a payload is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)

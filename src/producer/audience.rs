@@ -124,7 +124,11 @@ impl Producer {
     /// Finishes the lane, as [`finish`](Self::finish) does, and waits until every consumer has released everything.
     ///
     /// Consumers release completely when they have read everything and ask for more. The server must live meanwhile. A
-    /// vacant place that keeps something counts as a consumer, since another one may resume there.
+    /// vacant place that keeps something counts as a consumer, since another one may resume there. A consumer that had
+    /// gone before this call does not count: call [`wait_released`](Self::wait_released) first to learn of it.
+    ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, errors::SendError};

@@ -243,45 +243,6 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Like [`send`](Self::send), with a tag: a 16-bit number of the application's choice, which consumers see as
-    /// [`Record::tag`](crate::Record::tag).
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create("words")?;
-    /// # let server = fdring::Server::listen("@doc-batch-send-tagged", [&lane])?;
-    /// # let mut consumer = fdring::Consumer::connect("@doc-batch-send-tagged")?;
-    /// let mut batch = lane.batch()?;
-    /// for (word, line) in [("one", 1), ("two", 1), ("three", 2)] {
-    ///     batch.send_tagged(word.as_bytes(), line)?;
-    /// }
-    /// batch.commit();
-    ///
-    /// let mut lines = Vec::new();
-    /// consumer.receive_many(|record| lines.push(record.tag()))?;
-    /// assert_eq!(lines, [1, 1, 2]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`SendError::TooLong`] if `payload` is longer than
-    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
-    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
-    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
-    /// - [`SendError::Forked`] in a forked child
-    #[inline]
-    pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
-        let mut slot = self.reserve(payload.len())?;
-        slot.set_tag(tag);
-        slot.copy_and_commit(payload);
-        Ok(())
-    }
-
     /// Like [`send`](Self::send), but never waits. If it finds the ring full, it publishes the records of the batch so
     /// far.
     ///

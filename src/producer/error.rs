@@ -3,7 +3,7 @@
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::error::{InWords, OfErrno, OfUser};
 use crate::fds::NamesFault;
-use crate::kind::ErrorKind;
+use crate::kind::{ErrorKind, is_passing};
 use crate::lane::ConsumerInfo;
 use std::fmt;
 use std::io;
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// | `Interrupted` | `Other`, since the loops of [`std::io`] begin anew after `Interrupted` |
 /// | `TooFewConsumers` | `NotConnected` |
 /// | `NotReleased`, `Unread` | `ConnectionAborted` |
-/// | `Wait`, `Attachment` | that of the system call's error |
+/// | `Wait`, `Attachment` | the kind of the system call's error |
 /// | `NoSpaceBell`, `Forked` | `Unsupported` |
 ///
 /// ```
@@ -234,6 +234,7 @@ impl SendError {
     /// assert_eq!(error.kind(), ErrorKind::TooLong);
     /// assert_eq!(error.kind().number(), 10);
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::TooLong { .. } | Self::WindowTooLong { .. } => ErrorKind::TooLong,
@@ -248,6 +249,47 @@ impl SendError {
             Self::NoSpaceBell | Self::TooManyAttachments { .. } | Self::Names(_) => ErrorKind::Invalid,
             Self::Wait(_) | Self::Attachment(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+
+    /// Whether the same call may succeed later without a change in this program: consumers may make room, take
+    /// descriptors or come, or the system is briefly out of descriptors. Not if an [`Interrupter`](crate::Interrupter)
+    /// ended the wait: clear it first.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server, options::LaneOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut log = LaneOptions::new("log").capacity(4096).create()?;
+    /// # let server = Server::listen("@doc-send-error-retry", [&log])?;
+    /// # let consumer = Consumer::connect("@doc-send-error-retry")?;
+    /// # while log.try_send(b"a line").is_ok() {}
+    /// let full = log.try_send(b"one more").unwrap_err();
+    /// assert!(full.is_worth_retrying());
+    ///
+    /// let too_long = log.try_send(&[0; 4096]).unwrap_err();
+    /// assert!(!too_long.is_worth_retrying());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::Full { .. }
+            | Self::TimedOut { .. }
+            | Self::TooSlow { .. }
+            | Self::TooFewConsumers { .. }
+            | Self::Untaken { .. }
+            | Self::TooManyInFlight => true,
+            Self::Wait(errno) | Self::Attachment(errno) => is_passing(&io::Error::from_raw_os_error(*errno)),
+            Self::TooLong { .. }
+            | Self::WindowTooLong { .. }
+            | Self::Interrupted
+            | Self::NotReleased { .. }
+            | Self::Unread { .. }
+            | Self::TooManyAttachments { .. }
+            | Self::Names(_)
+            | Self::NoSpaceBell
+            | Self::Forked => false,
         }
     }
 }

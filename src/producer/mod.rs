@@ -15,6 +15,7 @@ mod reservation_writer;
 pub(crate) mod runs;
 mod slow;
 mod stats;
+mod tagged;
 mod waits;
 mod window;
 
@@ -506,36 +507,6 @@ impl Producer {
     #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.send_until(payload, 0, Deadline::Never)
-    }
-
-    /// Like [`send`](Self::send), with a tag: a 16-bit number of the application's choice, which consumers see as
-    /// [`Record::tag`](crate::Record::tag).
-    ///
-    /// ```
-    /// # use fdring::{Consumer, Producer, Server};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut orders = Producer::create("orders")?;
-    /// # let server = Server::listen("@doc-send-tagged", [&orders])?;
-    /// # let mut consumer = Consumer::connect("@doc-send-tagged")?;
-    /// const CANCEL: u16 = 2;
-    ///
-    /// orders.send_tagged(b"order 17", CANCEL)?;
-    /// assert_eq!(consumer.receive()?.unwrap().tag(), CANCEL);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
-    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
-    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than [`NoConsumer::FailBelow`] requires
-    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`SendError::Forked`] in a forked child
-    #[inline]
-    pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
-        self.send_until(payload, tag, Deadline::Never)
     }
 
     /// Like [`send`](Self::send), but never waits.

@@ -102,6 +102,10 @@ impl Batch<'_> {
     /// filled, the bytes are what the ring held there: older records of this lane, or zeros. If `fill` forks, it must
     /// not return in the child.
     ///
+    /// There is no form with a time limit. [`reserve_deadline`](Self::reserve_deadline) in a loop is one, with the same
+    /// deadline for each record; [`SlowConsumer::Fail`](crate::options::SlowConsumer::Fail) limits every wait of a
+    /// lane.
+    ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut lane = fdring::Producer::create("prices")?;

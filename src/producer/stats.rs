@@ -30,7 +30,7 @@ use std::time::Duration;
 pub struct ProducerStats {
     /// The records committed. Those of a batch that was dropped count until the next call that sends.
     pub records: u64,
-    /// What these records take in the ring, in bytes: headers, payloads and alignment, without the padding at the end
+    /// The bytes that these records take in the ring: headers, payloads and alignment, without the padding at the end
     /// of the ring.
     pub record_bytes: u64,
     /// How often a consumer or a tap that slept was woken, or could not be.

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 impl Producer {
     /// Waits until at least `count` consumers have a seat on this lane. They receive every record sent from then on.
     ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
+    ///
     /// ```
     /// use fdring::{Consumer, Producer, Server};
     /// use std::time::Duration;
@@ -92,6 +95,9 @@ impl Producer {
     /// Waits until every consumer that was to read the records up to `position` has released them. `position` is what
     /// [`Reservation::commit`](crate::parts::Reservation::commit) or [`Batch::commit`](crate::parts::Batch::commit)
     /// returned.
+    ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
     ///
     /// ```
     /// use std::time::Duration;

@@ -711,6 +711,9 @@ impl Server {
     /// Waits until at least `sessions` consumers are attached. [`Producer::wait_for_consumers`] waits for those of one
     /// lane.
     ///
+    /// There is no form with a deadline. If several calls share one, pass the rest of it as `timeout`:
+    /// `deadline.saturating_duration_since(Instant::now())`.
+    ///
     /// ```
     /// use std::time::Duration;
     /// # use fdring::{Consumer, Producer, Server};

@@ -59,7 +59,7 @@ impl Async<SessionListener> {
 }
 
 impl Async<Collector> {
-    /// What happens next, like [`Collector::next`].
+    /// The next event, like [`Collector::next`].
     ///
     /// ```
     /// use fdring::collect::{Collector, Event};

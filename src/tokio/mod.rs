@@ -269,7 +269,9 @@ impl<E: Selectable> Async<E> {
     ///
     /// # Errors
     ///
-    /// The errors of [`Selectable::arm`]; [`ReceiveError::Wait`] also if the runtime has been shut down.
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) has ended all waits
+    /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`ReceiveError::Forked`] in a forked child
     pub async fn ready(&mut self) -> Result<(), ReceiveError> {
         poll_fn(|cx| self.poll_ready(cx, |_| false)).await
     }

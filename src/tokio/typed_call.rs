@@ -41,8 +41,17 @@ impl<Q: NoUninit, P: CheckedBitPattern> Async<TypedCaller<Q, P>> {
     ///
     /// # Errors
     ///
-    /// - those of [`TypedCaller::connect`]
-    /// - [`Error::Os`](crate::Error::Os) also if the runtime's poller cannot watch the descriptor
+    /// - [`Error::Os`](crate::Error::Os) if nobody listens there, the system is short of memory or descriptors, or the
+    ///   runtime's poller cannot watch the descriptor
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range
+    /// - [`Error::Refused`](crate::Error::Refused) if the service refuses, for example because it has other values, or
+    ///   its most callers already
+    /// - [`Error::Forbidden`](crate::Error::Forbidden) if the service runs as another user
+    /// - [`Error::Peer`](crate::Error::Peer) if the service has other values, breaks the protocol, or offers what is
+    ///   beyond the limits
+    /// - [`Error::Closed`](crate::Error::Closed) if the service closes the connection
+    /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than 5 s
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub async fn connect(address: impl Into<Address>) -> Result<Self>
     where
         Q: 'static,
@@ -100,7 +109,15 @@ impl<Q: NoUninit, P: CheckedBitPattern> Async<TypedCaller<Q, P>> {
     ///
     /// # Errors
     ///
-    /// Those of the method `send` of an `Async<Caller>`.
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as
+    ///   [`CallerOptions::calls_max`](crate::call::CallerOptions::calls_max) allows
+    /// - [`CallError::StoreFull`] if it waits for room, and too many replies are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`CallError::Forked`] in a forked child
     pub async fn send(&mut self, request: &Q, timeout: Duration) -> Result<Ticket, CallError> {
         self.send_bytes(bytes_of(request), timeout).await
     }
@@ -163,7 +180,10 @@ impl<Q: CheckedBitPattern, P: NoUninit> Async<TypedService<Q, P>> {
     ///
     /// # Errors
     ///
-    /// Those of the method `receive` of an `Async<Service>`.
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`ReceiveError::Forked`] in a forked child
     pub async fn receive(&mut self) -> Result<TypedRequest<Q, P>, ReceiveError> {
         self.receive_bytes().await.map(TypedRequest::new)
     }

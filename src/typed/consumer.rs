@@ -88,7 +88,7 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not that of a `T`
+    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not the layout of a `T`
     /// - [`Error::Layout`](crate::Error::Layout) if the lane's values are of another layout
     pub fn new(consumer: Consumer, layout: Layout) -> Result<Self> {
         check::<T>(consumer.lane(), layout)?;

@@ -102,10 +102,17 @@ impl<E> TypedError<E> {
             Self::Length { .. } | Self::Count { .. } | Self::Bits => ErrorKind::Layout,
         }
     }
+
+    fn is_worth_retrying_by(&self, judge: impl FnOnce(&E) -> bool) -> bool {
+        match self {
+            Self::Receive(error) => judge(error),
+            Self::Length { .. } | Self::Count { .. } | Self::Bits => true,
+        }
+    }
 }
 
 impl TypedError {
-    /// The kind of this error, with a number that never changes.
+    /// The kind of this error, which has a stable number.
     ///
     /// ```
     /// use fdring::errors::{ErrorKind, ReceiveError};
@@ -113,13 +120,29 @@ impl TypedError {
     ///
     /// assert_eq!(TypedError::<ReceiveError>::Bits.kind(), ErrorKind::Layout);
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind_by(ReceiveError::kind)
+    }
+
+    /// Whether a later call may have a value. A record that is no value was skipped, and the next call goes on after
+    /// it. Otherwise [`ReceiveError::is_worth_retrying`] decides.
+    ///
+    /// ```
+    /// use fdring::errors::ReceiveError;
+    /// use fdring::typed::TypedError;
+    ///
+    /// assert!(TypedError::<ReceiveError>::Bits.is_worth_retrying()); // the next record may be a value
+    /// assert!(!TypedError::from(ReceiveError::PeerDead).is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        self.is_worth_retrying_by(ReceiveError::is_worth_retrying)
     }
 }
 
 impl TypedError<TapError> {
-    /// The kind of this error, with a number that never changes.
+    /// The kind of this error, which has a stable number.
     ///
     /// ```
     /// use fdring::errors::{ErrorKind, TapError};
@@ -128,7 +151,23 @@ impl TypedError<TapError> {
     /// let error = TypedError::from(TapError::Lagged { missed_bytes: 4096 });
     /// assert_eq!(error.kind(), ErrorKind::Lagged);
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind_by(TapError::kind)
+    }
+
+    /// Whether a later call may have a value. A record that is no value was skipped, and the next call goes on after
+    /// it. Otherwise [`TapError::is_worth_retrying`] decides.
+    ///
+    /// ```
+    /// use fdring::errors::TapError;
+    /// use fdring::typed::TypedError;
+    ///
+    /// assert!(TypedError::from(TapError::Lagged { missed_bytes: 4096 }).is_worth_retrying());
+    /// assert!(!TypedError::from(TapError::PeerDead).is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        self.is_worth_retrying_by(TapError::is_worth_retrying)
     }
 }

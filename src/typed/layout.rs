@@ -24,9 +24,9 @@ const VERSION_MAX: u16 = (1 << 12) - 1;
 
 /// The layout of the values of a lane: name, size, alignment, and a version of the application's choice.
 ///
-/// The producer's goes to each consumer in the [schema](LaneInfo::schema) of the lane, and a consumer of other values
-/// is told at once. The name is that of the type without its path. The name alone tells apart types of equal size and
-/// alignment: a field that changes its meaning needs a new version.
+/// The producer's layout goes to each consumer in the [schema](LaneInfo::schema) of the lane, and a consumer of other
+/// values is told at once. The name is the type's, without its path. Types of equal size and alignment differ in their
+/// name alone: a field that changes its meaning needs a new version.
 ///
 /// ```
 /// use fdring::typed::Layout;

@@ -11,7 +11,8 @@
 //!
 //! A `T` is plain bytes: it holds no pointer and no padding. The traits of the `bytemuck` crate say so, and its derive
 //! macros implement them: `NoUninit` to send, `AnyBitPattern` to receive in place, `CheckedBitPattern` (an `enum`, a
-//! `bool`) to receive as checked copies.
+//! `bool`) to receive as checked copies. For a `struct` of your own, `cargo add bytemuck --features derive` and write
+//! `#[derive(Clone, Copy, NoUninit, AnyBitPattern)]` and `#[repr(C)]` above it.
 //!
 //! ```
 //! use fdring::Server;
@@ -54,7 +55,7 @@ use crate::lane::LaneInfo;
 ///
 /// # Errors
 ///
-/// - [`Error::Invalid`] if `layout` is not that of a `T`
+/// - [`Error::Invalid`] if `layout` is not the layout of a `T`
 /// - [`Error::Layout`] if the lane's values are of another layout
 fn check<T>(lane: &LaneInfo, layout: Layout) -> Result<()> {
     if !layout.is_of::<T>() {

@@ -88,7 +88,7 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not that of a `T`
+    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not the layout of a `T`
     /// - [`Error::Layout`](crate::Error::Layout) if the lane's values are of another layout
     pub fn new(producer: Producer, layout: Layout) -> Result<Self> {
         check::<T>(producer.lane(), layout)?;
@@ -730,6 +730,91 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     #[inline]
     pub fn send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
         self.batch.send(bytemuck::cast_slice(values))
+    }
+
+    /// Like [`send_slice`](Self::send_slice), but never waits.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.try_send_slice(&[1.5, 2.5])?;
+    /// assert_eq!(batch.commit(), 24);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if the values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
+    /// - [`SendError::Forked`] in a forked child
+    pub fn try_send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
+        self.batch.try_send(bytemuck::cast_slice(values))
+    }
+
+    /// Like [`send_slice`](Self::send_slice), but waits at most `timeout` for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.send_slice_timeout(&[1.5, 2.5], Duration::from_millis(10))?;
+    /// assert_eq!(batch.commit(), 24);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if the values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_slice_timeout(&mut self, values: &[T], timeout: Duration) -> Result<(), SendError> {
+        self.batch.send_timeout(bytemuck::cast_slice(values), timeout)
+    }
+
+    /// Like [`send_slice`](Self::send_slice), but waits for room only until `deadline`, which several calls can share.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.send_slice_deadline(&[1.5, 2.5], Instant::now() + Duration::from_millis(10))?;
+    /// assert_eq!(batch.commit(), 24);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if the values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_slice_deadline(&mut self, values: &[T], deadline: Instant) -> Result<(), SendError> {
+        self.batch.send_deadline(bytemuck::cast_slice(values), deadline)
     }
 
     /// Publishes the batch. Returns the position after its last record.

@@ -85,7 +85,7 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not that of a `T`
+    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not the layout of a `T`
     /// - [`Error::Layout`](crate::Error::Layout) if the lane's values are of another layout
     pub fn new(tap: Tap, layout: Layout) -> Result<Self> {
         check::<T>(tap.lane(), layout)?;

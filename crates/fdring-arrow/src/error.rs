@@ -2,11 +2,13 @@
 
 use arrow_schema::ArrowError;
 use fdring::errors::{ReceiveError, SendError};
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 /// The error of everything in this crate.
 ///
-/// `Debug` prints the sentence of `Display`, then the variant in parentheses.
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. Converted to [`io::Error`], it keeps its
+/// sentence. `Setup`, `Send` and `Receive` get the kind of the error in them, `NoRoom` gets `QuotaExceeded`, `NotSent`
+/// gets `NotFound`, `Unsupported` and `SchemaChanged` get `InvalidInput`, and the others get `InvalidData`.
 ///
 /// ```
 /// use arrow_schema::{DataType, Field, Schema};
@@ -131,6 +133,45 @@ impl From<SendError> for Error {
 impl From<ReceiveError> for Error {
     fn from(error: ReceiveError) -> Self {
         Self::Receive(error)
+    }
+}
+
+impl From<Error> for io::Error {
+    /// The kind is said at [`Error`].
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Setup(error) => return error.into(),
+            Error::Send(error) => return error.into(),
+            Error::Receive(error) => return error.into(),
+            Error::Unsupported { .. } | Error::SchemaChanged { .. } => io::ErrorKind::InvalidInput,
+            Error::NoSchema { .. } | Error::Encode(_) | Error::Batch { .. } => io::ErrorKind::InvalidData,
+            Error::NotSent { .. } => io::ErrorKind::NotFound,
+            Error::NoRoom { .. } => io::ErrorKind::QuotaExceeded,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl Error {
+    /// Whether a later call on the same object may succeed. A record that was skipped is no obstacle to the next one. If
+    /// another error is in this one, that error decides.
+    ///
+    /// ```
+    /// use fdring_arrow::{BatchConsumer, Error, fdring::errors::ReceiveError};
+    ///
+    /// let error = BatchConsumer::connect("@doc-arrow-error-nobody").unwrap_err(); // nobody listens there yet
+    /// assert!(error.is_worth_retrying());
+    /// assert!(!Error::Receive(ReceiveError::PeerDead).is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::Setup(error) => error.is_worth_retrying(),
+            Self::Send(error) => error.is_worth_retrying(),
+            Self::Receive(error) => error.is_worth_retrying(),
+            Self::Batch { .. } | Self::NotSent { .. } | Self::NoRoom { .. } => true,
+            Self::NoSchema { .. } | Self::Unsupported { .. } | Self::SchemaChanged { .. } | Self::Encode(_) => false,
+        }
     }
 }
 

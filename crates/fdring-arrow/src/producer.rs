@@ -348,11 +348,106 @@ impl BatchProducer {
     /// - [`Error::Setup`] if the memory of a parcel cannot be made
     /// - [`Error::Send`] for each error of [`Producer::send_with_fds`]
     pub fn forward(&mut self, batch: &ReceivedBatch) -> Result<(), Error> {
-        match batch.parcel() {
-            // Its messages fit this lane's schema if they fit one that is told in the same bytes.
-            Some(parcel) if batch.schema.message() == self.schema.message() => self.put_parcel(parcel, Wait::Always),
-            _ => self.send(batch),
-        }
+        self.send_on(batch, Wait::Always)
+    }
+
+    /// Like [`forward`](Self::forward), but does not wait.
+    ///
+    /// ```
+    /// # use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// # use fdring_arrow::{BatchConsumer, BatchProducer, fdring::Server};
+    /// # use std::{sync::Arc};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let numbers = Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef;
+    /// # let batch = RecordBatch::try_from_iter([("numbers", numbers)])?;
+    /// # let mut source = BatchProducer::create("in", batch.schema())?;
+    /// # let server = Server::listen("@doc-arrow-try-forward", source.lanes())?;
+    /// # let mut input = BatchConsumer::connect("@doc-arrow-try-forward")?;
+    /// # let mut output = BatchProducer::create("out", batch.schema())?;
+    /// # source.send(&batch)?;
+    /// # source.finish();
+    /// while let Some(batch) = input.receive()? {
+    ///     output.try_forward(&batch)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::SchemaChanged`] if the batch has other columns than the lane
+    /// - [`Error::Encode`] if Arrow cannot encode it
+    /// - [`Error::Setup`] if the memory of a parcel cannot be made
+    /// - [`Error::Send`] for each error of [`Producer::try_send_with_fds`], [`SendError::Full`] and
+    ///   [`SendError::Untaken`] among them
+    pub fn try_forward(&mut self, batch: &ReceivedBatch) -> Result<(), Error> {
+        self.send_on(batch, Wait::No)
+    }
+
+    /// Like [`forward`](Self::forward), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// # use fdring_arrow::{BatchConsumer, BatchProducer, fdring::Server};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let numbers = Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef;
+    /// # let batch = RecordBatch::try_from_iter([("numbers", numbers)])?;
+    /// # let mut source = BatchProducer::create("in", batch.schema())?;
+    /// # let server = Server::listen("@doc-arrow-forward-timeout", source.lanes())?;
+    /// # let mut input = BatchConsumer::connect("@doc-arrow-forward-timeout")?;
+    /// # let mut output = BatchProducer::create("out", batch.schema())?;
+    /// # source.send(&batch)?;
+    /// # source.finish();
+    /// while let Some(batch) = input.receive()? {
+    ///     output.forward_timeout(&batch, Duration::from_secs(1))?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::SchemaChanged`] if the batch has other columns than the lane
+    /// - [`Error::Encode`] if Arrow cannot encode it
+    /// - [`Error::Setup`] if the memory of a parcel cannot be made
+    /// - [`Error::Send`] for each error of [`Producer::send_with_fds_timeout`], [`SendError::TimedOut`] and
+    ///   [`SendError::Untaken`] among them
+    pub fn forward_timeout(&mut self, batch: &ReceivedBatch, timeout: Duration) -> Result<(), Error> {
+        self.send_on(batch, Wait::within(timeout))
+    }
+
+    /// Like [`forward`](Self::forward), but waits until `deadline` at most: for several calls that share one deadline.
+    ///
+    /// ```
+    /// # use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// # use fdring_arrow::{BatchConsumer, BatchProducer, fdring::Server};
+    /// # use std::{sync::Arc, time::{Duration, Instant}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let numbers = Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef;
+    /// # let batch = RecordBatch::try_from_iter([("numbers", numbers)])?;
+    /// # let mut source = BatchProducer::create("in", batch.schema())?;
+    /// # let server = Server::listen("@doc-arrow-forward-deadline", source.lanes())?;
+    /// # let mut input = BatchConsumer::connect("@doc-arrow-forward-deadline")?;
+    /// # let mut output = BatchProducer::create("out", batch.schema())?;
+    /// # source.send(&batch)?;
+    /// # source.finish();
+    /// while let Some(batch) = input.receive()? {
+    ///     output.forward_deadline(&batch, Instant::now() + Duration::from_secs(1))?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::SchemaChanged`] if the batch has other columns than the lane
+    /// - [`Error::Encode`] if Arrow cannot encode it
+    /// - [`Error::Setup`] if the memory of a parcel cannot be made
+    /// - [`Error::Send`] for each error of [`Producer::send_with_fds_deadline`], [`SendError::TimedOut`] and
+    ///   [`SendError::Untaken`] among them
+    pub fn forward_deadline(&mut self, batch: &ReceivedBatch, deadline: Instant) -> Result<(), Error> {
+        self.send_on(batch, Wait::Until(deadline))
     }
 
     /// Ends the lane: consumers read what is published, and then its end.
@@ -445,6 +540,14 @@ impl BatchProducer {
     /// ```
     pub fn schema(&self) -> &SchemaRef {
         self.schema.schema()
+    }
+
+    fn send_on(&mut self, batch: &ReceivedBatch, wait: Wait) -> Result<(), Error> {
+        match batch.parcel() {
+            // Its messages fit this lane's schema if they fit one that is told in the same bytes.
+            Some(parcel) if batch.schema.message() == self.schema.message() => self.put_parcel(parcel, wait),
+            _ => self.put(batch, wait),
+        }
     }
 
     fn put(&mut self, batch: &RecordBatch, wait: Wait) -> Result<(), Error> {

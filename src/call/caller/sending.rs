@@ -17,7 +17,10 @@ impl Caller {
     /// and the others are dropped: [`send`](Self::send) gets them all.
     ///
     /// The service sees the deadline: to the nanosecond if `timeout` is less than a second, else up to a tick of the
-    /// kernel earlier, 1 to 10 ms. With [`Duration::MAX`] there is none.
+    /// kernel earlier, 1 to 10 ms. With [`Duration::MAX`] there is none. If several calls share a deadline, pass the
+    /// rest of it: `deadline.saturating_duration_since(Instant::now())`. A service passes on what is left of a request
+    /// by `end.since(MonotonicTime::now())`, with the `end` that [`Request::deadline`](crate::call::Request::deadline)
+    /// has.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -91,7 +94,8 @@ impl Caller {
     }
 
     /// Sends a request. Returns the ticket with which to wait for its replies. Waits for room for at most `timeout`.
-    /// The whole call ends after `timeout`, replies included.
+    /// The whole call ends after `timeout`, replies included. If several calls share a deadline, pass the rest of it:
+    /// `deadline.saturating_duration_since(Instant::now())`.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};

@@ -1,7 +1,7 @@
 //! The reasons why a tap has no record to give.
 
 use crate::error::OfErrno;
-use crate::kind::ErrorKind;
+use crate::kind::{ErrorKind, is_passing};
 use crate::link::LastWords;
 use crate::ring::stop::Corruption;
 use crate::ring::tap::Miss;
@@ -26,7 +26,7 @@ use std::io;
 /// | `HungUp`, `Closed` | `ConnectionReset` |
 /// | `Refused` | `ConnectionRefused` |
 /// | `Peer`, `Corrupt` | `InvalidData` |
-/// | `Wait` | that of the system call's error |
+/// | `Wait` | the kind of the system call's error |
 /// | `Forked` | `Unsupported` |
 ///
 /// ```
@@ -168,6 +168,7 @@ impl TapError {
     /// let error = TapError::Lagged { missed_bytes: 4096 };
     /// assert_eq!((error.kind(), error.kind().number()), (ErrorKind::Lagged, 24));
     /// ```
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Empty => ErrorKind::Empty,
@@ -182,6 +183,32 @@ impl TapError {
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Wait(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+
+    /// Whether a later call on the same tap may have a record. Not once the lane or the session is over: connect again.
+    /// Not if an [`Interrupter`](crate::Interrupter) ended the wait: clear it first.
+    ///
+    /// ```
+    /// use fdring::errors::TapError;
+    ///
+    /// assert!(TapError::Lagged { missed_bytes: 4096 }.is_worth_retrying());
+    /// assert!(!TapError::PeerDead.is_worth_retrying());
+    /// ```
+    #[must_use]
+    pub fn is_worth_retrying(&self) -> bool {
+        match self {
+            Self::Empty | Self::TimedOut | Self::Lagged { .. } => true,
+            Self::Wait(errno) => is_passing(&io::Error::from_raw_os_error(*errno)),
+            Self::Interrupted
+            | Self::Abandoned
+            | Self::PeerDead
+            | Self::HungUp
+            | Self::Refused { .. }
+            | Self::Peer(_)
+            | Self::Closed
+            | Self::Corrupt(_)
+            | Self::Forked => false,
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::consumer::ConsumerStats;
 pub struct WorkerStats {
     /// The records received, as records and as tasks.
     pub records: u64,
-    /// What these records take in the ring, in bytes: headers, payloads and alignment, without the padding at the end
+    /// The bytes that these records take in the ring: headers, payloads and alignment, without the padding at the end
     /// of the ring.
     pub record_bytes: u64,
     /// The records received as tasks, by [`take`](Worker::take) and its other forms.
@@ -42,8 +42,8 @@ pub struct WorkerStats {
     /// The bytes from the first task that is not done to the last record received: what the distributor cannot
     /// overwrite now because of tasks, headers and padding included.
     pub held_bytes: u64,
-    /// What was there for a worker that was evicted and that it had not read, in bytes, headers and padding included;
-    /// up to the time at which it found that out. The distributor gives it to others.
+    /// The bytes that an evicted worker had not read, headers and padding included, up to the time at which it found
+    /// out that it was evicted. The distributor gives these records to others.
     pub missed_bytes: u64,
     /// How often it went to sleep, or was [armed](Worker::arm) for a loop of the caller's, with nothing to receive.
     pub times_slept: u64,
