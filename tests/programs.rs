@@ -1,35 +1,36 @@
-//! Small programs as users write them, each in processes of its own: cameras, feeds, loaders, log shippers, request and
-//! reply, event loops. None of them retries by hand, sleeps for what can be waited for, or names a default.
+//! Eight programs as users write them, each of several processes, by the shortest way that the interface has: a camera,
+//! ticks, a loader, a log daemon, a service, tasks, descriptors, mistakes.
 //!
-//! They keep to lanes, sessions and descriptors. The shapes above these have programs of their own: `tests/taps.rs` for
-//! readers that may lose records, `tests/collect.rs` for one consumer of many producers, `tests/fds.rs` for names.
-//!
-//! What is still not possible: no call waits until a consumer has fallen asleep, so one program looks again and again.
-#![allow(unsafe_code, reason = "one reads in place, and vouches for this crate's producer")]
+//! None of them tries again by itself, sleeps for what can be waited for, or names a default. The comment at each says
+//! what it used to take, which calls do it now, and what is still not possible.
+#![allow(
+    unsafe_code,
+    reason = "one reads in place, and vouches for this crate's producer; one sends a type of its own"
+)]
 
 mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, role, unique_name, wait_until};
-use fdring::errors::ReceiveError;
-use fdring::options::{LaneOptions, Records, SessionOptions, Start};
-use fdring::{Attach, Consumer, Error, Producer, Server, Session, recv_fds, send_fds};
-use peer::{Peer, argument, say, wait_for_the_end};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use common::{DEADLINE, TempDir, role, unique_name};
+use fdring::call::{Caller, CallerOptions, Service};
+use fdring::collect::{Collector, Event};
+use fdring::errors::{ReceiveError, SendError};
+use fdring::fds::{peer_credentials, recv_named, send_named};
+use fdring::info::ReaderReport;
+use fdring::options::{LaneOptions, SessionOptions, SlowConsumer, Start};
+use fdring::typed::{Layout, TypedConsumer, TypedProducer};
+use fdring::{Attach, Consumer, Error, Producer, Server, Session};
+use peer::{Peer, argument, say, told, wait_for_the_end};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
-use std::time::Instant;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 fn address() -> String {
     format!("@{}", unique_name())
-}
-
-/// How long a loop waits for anything to happen.
-fn patience() -> Timespec {
-    Timespec::try_from(DEADLINE).unwrap()
 }
 
 /// Connects to a server that may not have started yet.
@@ -37,292 +38,386 @@ fn connect(address: &str) -> fdring::Result<Session> {
     SessionOptions::new().patience(DEADLINE).connect(address)
 }
 
-/// A camera fills frames in place; a detector reads them in place, a recorder copies them out.
+/// A camera fills frames in place, two at a time, each with its time. A detector reads in place and keeps a window of
+/// three. A viewer sees the newest frame only. A recorder hangs.
+///
+/// It took a second lane for each viewer, filled by hand, and one reader that hung stopped all. Now a viewer is a
+/// [`Tap`](fdring::Tap), and `receive_newest` is its call. The lane evicts who is too slow (`slow_consumer`), records
+/// are kept by `into_owned`, several are reserved by `reserve_window`, and their time comes with `stamped`.
+///
+/// Still not possible: to wait until a tap has come (it says so itself here), to evict a consumer that reads in place,
+/// and a capacity that is no power of two.
 #[test]
-fn a_camera_with_a_detector_and_a_recorder() {
-    const TEST: &str = "a_camera_with_a_detector_and_a_recorder";
+fn a_camera_with_a_detector_a_viewer_and_a_recorder_that_hangs() {
+    const TEST: &str = "a_camera_with_a_detector_a_viewer_and_a_recorder_that_hangs";
     const FRAME: usize = 200 << 10;
     const FRAMES: u64 = 100;
     match role().as_deref() {
-        Some(reader) => {
+        Some("detector") => {
             // SAFETY: the camera is this crate's producer, in the process that started this one.
-            let how = if reader == "detector" { unsafe { Attach::new().in_place() } } else { Attach::new() };
-            let mut frames = connect(&argument()).unwrap().attach_one(how).unwrap();
-            let mut seen = 0u64;
-            while let Some(frame) = frames.receive().unwrap() {
-                assert!(frame.len() == FRAME && frame[8..].iter().all(|pixel| *pixel == seen as u8));
-                assert_eq!(frame[..8], seen.to_le_bytes());
-                seen += 1;
+            let mut frames = connect(&argument()).unwrap().attach_one(unsafe { Attach::new().in_place() }).unwrap();
+            let mut window = VecDeque::new();
+            for number in 0..FRAMES {
+                let frame = frames.receive().unwrap().expect("a frame");
+                assert!(frame.len() == FRAME && frame.iter().all(|pixel| *pixel == number as u8));
+                assert!(frame.published_at().is_some());
+                window.push_back(frame.into_owned());
+                if window.len() > 3 {
+                    window.pop_front();
+                }
             }
-            say(&seen.to_string());
+            assert!(window.iter().zip(FRAMES - 3..).all(|(frame, number)| frame[0] == number as u8));
+            assert!(frames.receive().unwrap().is_none());
+        }
+        Some("viewer") => {
+            let mut frames = connect(&argument()).unwrap().tap_one(Attach::new()).unwrap();
+            say("there");
+            told(); // it looks away, until all have been sent
+            let newest = frames.receive_newest().unwrap().expect("a frame");
+            assert_eq!(newest[0], FRAMES as u8 - 1);
+        }
+        Some(_) => {
+            let mut frames = connect(&argument()).unwrap().attach_one(Attach::new()).unwrap();
+            told(); // it hangs, until all have been sent
+            let end = loop {
+                if let Err(error) = frames.receive() {
+                    break error;
+                }
+            };
+            assert!(matches!(end, ReceiveError::Evicted { missed_bytes } if missed_bytes > 0), "{end}");
         }
         None => {
             let address = address();
-            let readers = ["detector", "recorder"].map(|reader| Peer::start(TEST, reader, &address));
-            let mut camera = LaneOptions::new("frames").capacity(1 << 20).payload_align(4096).create().unwrap();
+            let mut readers = ["detector", "viewer", "recorder"].map(|reader| Peer::start(TEST, reader, &address));
+            let evict = SlowConsumer::Evict { after: Duration::from_secs(2) };
+            let options = LaneOptions::new("frames").capacity(2 << 20).payload_align(4096).stamped(true);
+            let mut camera = options.slow_consumer(evict).create().unwrap();
             let _server = Server::listen(&*address, [&camera]).unwrap();
             camera.wait_for_consumers(2, DEADLINE).unwrap();
-            for number in 0..FRAMES {
-                let draw = |frame: &mut [u8]| {
-                    frame[..8].copy_from_slice(&number.to_le_bytes());
-                    frame[8..].fill(number as u8);
-                };
-                camera.fill_timeout(FRAME, DEADLINE, draw).unwrap();
+            readers[1].expect("there");
+            for number in (0..FRAMES as u8).step_by(2) {
+                let mut window = camera.reserve_window_timeout(&[FRAME; 2], DEADLINE).unwrap();
+                let mut slots = window.slots();
+                slots[1].fill(number + 1); // in any order, or by a device
+                slots[0].fill(number);
+                window.commit();
             }
-            camera.finish();
-            for mut reader in readers {
-                reader.expect(&FRAMES.to_string());
-                reader.finish();
-            }
+            assert_eq!(camera.consumer_count(), 1, "the recorder is evicted, the detector is not");
+            readers.iter_mut().skip(1).for_each(|reader| reader.tell("look"));
+            drop(camera);
+            readers.into_iter().for_each(Peer::finish);
         }
     }
 }
 
-/// A feed of ticks in batches, a consumer that joins late and reads from the oldest, and a monitor in the producer.
+/// A price, as it lies in the ring. A program has the last two lines from `#[derive(Pod, Zeroable)]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
+struct Tick {
+    number: u64,
+    price: f64,
+}
+// SAFETY: both fields are plain numbers, for which zeros are a value.
+unsafe impl bytemuck::Zeroable for Tick {}
+// SAFETY: the same, of 16 bytes without a gap.
+unsafe impl bytemuck::Pod for Tick {}
+
+/// Ticks as values of a type, a reader that comes late and begins at the oldest, and a monitor in a process of its own
+/// that holds nothing back.
+///
+/// It took casts by hand, a schema that nothing compared, and for the monitor a lane and a server in each process.
+/// Now a `TypedProducer` and a `TypedConsumer` compare their layouts when they meet, and `query`, which a tap has too,
+/// names all readers, each with the bytes that it has not read.
+///
+/// Still not possible: options and a short form in one. `TypedConsumer::connect` waits for no server and begins at the
+/// newest record, so this reader attaches first and is given its type then.
 #[test]
-fn a_feed_with_a_late_reader_and_a_monitor() {
-    const TEST: &str = "a_feed_with_a_late_reader_and_a_monitor";
+fn ticks_with_a_late_reader_and_a_monitor() {
+    const TEST: &str = "ticks_with_a_late_reader_and_a_monitor";
     const TICKS: u64 = 10_000;
-    if role().is_some() {
-        let oldest = Attach::lane("ticks").start(Start::Oldest);
-        let mut ticks = connect(&argument()).unwrap().attach_one(oldest).unwrap();
-        let mut next = 0u64;
-        let check = |tick: &fdring::Record<'_>| {
-            assert_eq!(tick[..], next.to_le_bytes());
-            next += 1;
-        };
-        let mut check = check;
-        while ticks.receive_many(&mut check).unwrap() != 0 {}
-        return say(&next.to_string());
+    match role().as_deref() {
+        Some("reader") => {
+            let oldest = Attach::lane("ticks").start(Start::Oldest);
+            let consumer = connect(&argument()).unwrap().attach_one(oldest).unwrap();
+            let mut ticks = TypedConsumer::<Tick>::new(consumer, Layout::of::<Tick>()).unwrap();
+            told(); // it is late
+            let mut next = 0;
+            while let Some(tick) = ticks.receive_value().unwrap() {
+                assert_eq!(tick, Tick { number: next, price: next as f64 });
+                next += 1;
+            }
+            assert_eq!(next, TICKS);
+        }
+        Some(_) => {
+            let monitor = connect(&argument()).unwrap().tap_one(Attach::new()).unwrap();
+            let report = monitor.query(DEADLINE).unwrap();
+            let of_others = |reader: &&ReaderReport| reader.pid != Some(std::process::id());
+            let reader = report.readers.iter().find(of_others).expect("the reader");
+            say(&format!("{} {}", reader.pid.unwrap(), report.published - reader.behind_bytes));
+        }
+        None => {
+            let address = address();
+            let mut ticks = TypedProducer::<Tick>::create("ticks").unwrap();
+            let _server = Server::listen(&*address, [ticks.untyped()]).unwrap();
+            let mut batch = ticks.batch().unwrap();
+            for number in 0..TICKS {
+                batch.send(&Tick { number, price: number as f64 }).unwrap();
+            }
+            batch.commit();
+            let mut late = Peer::start(TEST, "reader", &address);
+            ticks.untyped().wait_for_consumers(1, DEADLINE).unwrap();
+            let mut monitor = Peer::start(TEST, "monitor", &address);
+            monitor.expect(&format!("{} 0", late.pid()));
+            late.tell("read");
+            ticks.into_untyped().finish_and_wait(DEADLINE).unwrap();
+            late.finish();
+            monitor.finish();
+        }
     }
-    let address = address();
-    let mut ticks = Producer::create("ticks").unwrap();
-    let _server = Server::listen(&*address, [&ticks]).unwrap();
-    let publish = |ticks: &mut Producer, first: u64| {
-        let mut batch = ticks.batch().unwrap();
-        let records = Records { count: TICKS as usize / 2, len: 8 };
-        batch.fill_many(records, |n, tick| tick.copy_from_slice(&(first + n as u64).to_le_bytes())).unwrap();
-        batch.commit()
-    };
-    publish(&mut ticks, 0);
-    let mut late = Peer::start(TEST, "reader", &address);
-    ticks.wait_for_consumers(1, DEADLINE).unwrap();
-    publish(&mut ticks, TICKS / 2);
-    wait_until("the monitor sees that all is read, and the reader sleeps", || {
-        let [reader] = &ticks.consumers()[..] else { panic!("{:?}", ticks.consumers()) };
-        assert_eq!(reader.pid, Some(late.pid()));
-        reader.behind_bytes == 0 && reader.is_asleep
-    });
-    ticks.finish();
-    late.expect(&TICKS.to_string());
-    late.finish();
 }
 
-/// Three workers make samples, a trainer takes them from all of them; one worker is killed, and started again.
+/// Three workers make samples, and a trainer takes them in batches of 32, in the order in which they come. A worker is
+/// killed, and started again.
+///
+/// The trainer had to go to each worker's address until it was there, and to look at each lane in turn, with a sleep;
+/// a worker had to wait, or its samples went nowhere. Now the trainer listens (`Collector`), a worker connects and
+/// sends, and joins, ends and deaths are events. Records are kept by `into_owned`.
+///
+/// Still not possible: that the collector starts a worker again. It says who died; the program knows how to start it.
 #[test]
 fn a_loader_whose_worker_is_killed_and_replaced() {
     const TEST: &str = "a_loader_whose_worker_is_killed_and_replaced";
     const SAMPLES: u64 = 300;
     if let Some(kind) = role() {
         let mut samples = LaneOptions::new("samples").capacity(1 << 16).create().unwrap();
-        let _server = Server::listen(argument(), [&samples]).unwrap();
-        samples.wait_for_consumers(1, DEADLINE).unwrap();
+        let _link = samples.connect(argument()).unwrap();
         for number in 0..SAMPLES {
             if kind == "doomed" && number == SAMPLES / 2 {
-                say("half");
                 wait_for_the_end();
             }
             samples.send(&number.to_le_bytes()).unwrap();
         }
-        return samples.finish();
+        return;
     }
-    let addresses = [address(), address(), address()];
-    let start = |index: usize, kind| Peer::start(TEST, kind, &addresses[index]);
-    let attach = |index: usize| connect(&addresses[index]).unwrap().attach_one(Attach::new()).unwrap();
-    let mut workers = vec![start(0, "sound"), start(1, "doomed"), start(2, "sound")];
-    let mut lanes: Vec<Option<Consumer>> = (0..3).map(|index| Some(attach(index))).collect();
-    workers[1].expect("half");
-    let mut doomed = Some(workers.remove(1));
-    let (mut taken, mut deaths) = ([0u64; 3], 0);
-    while lanes.iter().any(Option::is_some) {
-        let mut is_idle = true;
-        for index in 0..3 {
-            let Some(lane) = &mut lanes[index] else { continue };
-            match lane.try_receive_many(|_| taken[index] += 1) {
-                Ok(0) => {
-                    lanes[index] = None;
-                    is_idle = false;
+    let address = address();
+    let mut trainer = Collector::listen(&*address).unwrap();
+    let start = |kind| Peer::start(TEST, kind, &address);
+    let mut workers = vec![start("sound"), start("sound")];
+    let mut doomed = Some(start("doomed"));
+    let (mut batch, mut batches, mut ended) = (Vec::new(), 0, 0);
+    while ended < 3 {
+        match trainer.next_timeout(DEADLINE).unwrap() {
+            Event::Record(worker, sample) => {
+                let is_half = sample[..] == (SAMPLES / 2 - 1).to_le_bytes();
+                if let Some(doomed) = doomed.take_if(|doomed| is_half && worker.pid() == Some(doomed.pid())) {
+                    doomed.kill();
                 }
-                Ok(_) => is_idle = false,
-                Err(ReceiveError::Empty) => is_idle &= lane.arm().unwrap(),
-                // It is dying.
-                Err(ReceiveError::HungUp) => is_idle = false,
-                Err(ReceiveError::PeerDead) => {
-                    deaths += 1;
-                    is_idle = false;
-                    workers.push(start(index, "sound"));
-                    lanes[index] = Some(attach(index));
-                }
-                Err(error) => panic!("{error}"),
+                batch.push(sample.into_owned());
             }
+            Event::Lost(_, ReceiveError::PeerDead) => workers.push(start("sound")),
+            Event::Finished(_) => ended += 1,
+            Event::Joined(_) => {}
+            event => panic!("{event:?}"),
         }
-        if taken == [SAMPLES, SAMPLES / 2, SAMPLES] {
-            doomed.take().into_iter().for_each(Peer::kill);
-        }
-        if is_idle {
-            let mut waits: Vec<_> = lanes.iter().flatten().map(|lane| PollFd::new(lane, PollFlags::IN)).collect();
-            assert_ne!(poll(&mut waits, Some(&patience())).unwrap(), 0, "nothing happens any more");
+        if batch.len() == 32 {
+            batch.clear();
+            batches += 1;
         }
     }
-    assert_eq!((taken, deaths), ([SAMPLES, SAMPLES / 2 + SAMPLES, SAMPLES], 1));
+    assert_eq!(batches * 32 + batch.len() as u64, 3 * SAMPLES + SAMPLES / 2);
     workers.into_iter().for_each(Peer::finish);
 }
 
-/// Clients that live for a moment: each makes a lane, tells the daemon by a datagram where, sends, and exits.
+/// A log daemon: clients connect, send, and exit at once. One wants to know whether its lines were read, as the daemon
+/// dies.
+///
+/// A client had to make a server, tell the daemon its address by another socket, and wait; and when the daemon died,
+/// nobody could say whether the lines had been read. Now a client connects to the daemon (`Producer::connect`), and asks
+/// by `wait_released`, or by `finish_and_wait` as it ends.
+///
+/// Still not possible: to know more of a dead daemon. Lines that it had released may not be on its disk; whether they
+/// are, only an answer can tell (`call::Caller`).
 #[test]
-fn a_log_daemon_loses_nothing_of_clients_that_exit_at_once() {
-    const TEST: &str = "a_log_daemon_loses_nothing_of_clients_that_exit_at_once";
+fn a_log_daemon_loses_nothing_of_clients_that_exit_and_one_learns_that_it_died() {
+    const TEST: &str = "a_log_daemon_loses_nothing_of_clients_that_exit_and_one_learns_that_it_died";
     const CLIENTS: usize = 8;
     const LINES: usize = 10;
-    if role().is_some() {
-        let daemon = argument();
+    let send_lines = |address: &str| {
         let mut log = LaneOptions::new("log").capacity(1 << 14).create().unwrap();
-        let address = address();
-        let _server = Server::listen(&*address, [&log]).unwrap();
-        UnixDatagram::unbound().unwrap().send_to(address.as_bytes(), daemon).unwrap();
-        log.wait_for_consumers(1, DEADLINE).unwrap();
-        for line in 0..LINES {
-            log.send(format!("line {line}").as_bytes()).unwrap();
+        let link = log.connect(address).unwrap();
+        (0..LINES).for_each(|line| log.send(format!("line {line}").as_bytes()).unwrap());
+        (log, link)
+    };
+    match role().as_deref() {
+        Some("client") => drop(send_lines(&argument())),
+        Some(_) => {
+            let mut daemon = Collector::listen(argument()).unwrap();
+            say("listens");
+            while !matches!(daemon.next().unwrap(), Event::Record(..)) {}
+            say("read the first");
+            wait_for_the_end();
         }
-        return log.finish();
+        None => {
+            let address = address();
+            let mut daemon = Collector::listen(&*address).unwrap();
+            let clients: Vec<_> = (0..CLIENTS).map(|_| Peer::start(TEST, "client", &address)).collect();
+            let (mut lines, mut ended) = (0, 0);
+            while ended < CLIENTS {
+                match daemon.next_timeout(DEADLINE).unwrap() {
+                    Event::Record(origin, line) => {
+                        assert!(origin.pid().is_some() && line.starts_with(b"line "));
+                        lines += 1;
+                    }
+                    Event::Finished(_) => ended += 1,
+                    Event::Joined(_) => {}
+                    event => panic!("{event:?}"),
+                }
+            }
+            assert_eq!(lines, CLIENTS * LINES);
+            clients.into_iter().for_each(Peer::finish);
+
+            let address = self::address();
+            let mut doomed = Peer::start(TEST, "daemon", &address);
+            doomed.expect("listens");
+            let (mut log, _link) = send_lines(&address);
+            doomed.expect("read the first");
+            doomed.kill();
+            let end = log.published();
+            assert_eq!(log.wait_released(end, DEADLINE), Err(SendError::NotReleased { position: end }));
+        }
     }
-    let dir = common::TempDir::new();
-    let daemon = dir.path().join("daemon");
-    let calls = UnixDatagram::bind(&daemon).unwrap();
-    let clients: Vec<_> = (0..CLIENTS).map(|_| Peer::start(TEST, "client", daemon.to_str().unwrap())).collect();
-    let mut lines = 0;
-    for _ in 0..CLIENTS {
-        let mut name = [0; 108];
-        let len = calls.recv(&mut name).unwrap();
-        let mut log = connect(std::str::from_utf8(&name[..len]).unwrap()).unwrap().attach_one(Attach::new()).unwrap();
-        while log.receive_many(|_| lines += 1).unwrap() != 0 {}
-    }
-    assert_eq!(lines, CLIENTS * LINES);
-    clients.into_iter().for_each(Peer::finish);
 }
 
-/// Requests in one lane, replies in another; the service is killed and replaced while its client waits.
+/// A service and its client. The service is killed and started again under a call.
+///
+/// It took two lanes and two servers for each client, and a loop that went round to look for them. Now each end is one
+/// type, the client connects again by itself within `patience`, and each call has a deadline.
+///
+/// Still not possible: that the library sends a lost call again. It says that the service may have executed it
+/// (`may_have_run`), and this program decides that squares do no harm.
 #[test]
-fn a_service_with_replies_is_found_again_after_a_restart() {
-    const TEST: &str = "a_service_with_replies_is_found_again_after_a_restart";
+fn a_service_is_found_again_after_a_restart() {
+    const TEST: &str = "a_service_is_found_again_after_a_restart";
     if role().is_some() {
-        let (service, client) = argument().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-        let mut replies = LaneOptions::new("replies").capacity(1 << 14).create().unwrap();
-        let _server = Server::listen(&*service, [&replies]).unwrap();
-        let mut queries = connect(&client).unwrap().attach_one(Attach::new()).unwrap();
-        replies.wait_for_consumers(1, DEADLINE).unwrap();
-        say("serving");
-        while let Some(query) = queries.receive().unwrap() {
-            let number = u64::from_le_bytes(query[..].try_into().unwrap());
-            replies.send_timeout(&(number * number).to_le_bytes(), DEADLINE).unwrap();
+        let mut service = Service::listen(argument()).unwrap();
+        while let Ok(request) = service.receive() {
+            let number = u64::from_le_bytes(request[..].try_into().unwrap());
+            if number == 100 {
+                say("a hundred");
+                told(); // too long for its caller, the first time
+            }
+            request.reply(&(number * number).to_le_bytes()).unwrap();
         }
         return;
     }
-    let (service, client) = (address(), address());
-    let mut queries = LaneOptions::new("queries").capacity(1 << 14).create().unwrap();
-    let _server = Server::listen(&*client, [&queries]).unwrap();
-    let start = || {
-        let mut peer = Peer::start(TEST, "service", &format!("{service} {client}"));
-        let replies = connect(&service).unwrap().attach_one(Attach::new()).unwrap();
-        peer.expect("serving");
-        (peer, replies)
-    };
-    let (peer, mut replies) = start();
-    let mut peer = Some(peer);
-    let mut second = None;
-    for number in 0..200u64 {
-        queries.send_timeout(&number.to_le_bytes(), DEADLINE).unwrap();
-        if number == 100 {
-            peer.take().expect("killed once").kill();
-            // The answer may still have come. Then the lane of the dead ends.
-            while let Ok(reply) = replies.receive_timeout(DEADLINE) {
-                assert!(reply.is_some(), "the service did not end in order");
-            }
-            let (again, anew) = start();
-            (second, replies) = (Some(again), anew);
-            queries.send_timeout(&number.to_le_bytes(), DEADLINE).unwrap();
-        }
-        let reply = replies.receive_deadline(Instant::now() + DEADLINE).unwrap().expect("a service that goes on");
-        assert_eq!(reply[..], (number * number).to_le_bytes());
-    }
-    queries.finish();
-    second.expect("started again").finish();
-}
-
-/// A loop that waits for records and for an order to stop, both by descriptors, and ends at once when told.
-#[test]
-fn an_event_loop_stops_when_it_is_told_to() {
     let address = address();
-    let mut ticks = Producer::create("ticks").unwrap();
-    let _server = Server::listen(&*address, [&ticks]).unwrap();
-    let mut consumer = Consumer::connect(&*address).unwrap();
-    let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
-    let told_to_stop = stop.try_clone().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut records = 0;
-        loop {
-            match consumer.try_receive_many(|_| records += 1) {
-                Ok(0) => panic!("the producer goes on"),
-                Ok(_) => {}
-                Err(ReceiveError::Empty) if consumer.arm().unwrap() => {
-                    let mut waits = [PollFd::new(&consumer, PollFlags::IN), PollFd::new(&told_to_stop, PollFlags::IN)];
-                    assert_ne!(poll(&mut waits, Some(&patience())).unwrap(), 0, "nothing happens any more");
-                    if !waits[1].revents().is_empty() {
-                        return records;
-                    }
-                }
-                Err(ReceiveError::Empty) => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-    });
-    for _ in 0..100 {
-        ticks.send(b"tick").unwrap();
+    let start = || Peer::start(TEST, "service", &address);
+    let mut service = start();
+    let mut client = CallerOptions::new().patience(DEADLINE).connect(&*address).unwrap();
+    let square = |client: &mut Caller, number: u64| client.call(&number.to_le_bytes(), DEADLINE);
+    for number in 0..100 {
+        assert_eq!(square(&mut client, number).unwrap()[..], (number * number).to_le_bytes());
     }
-    let end = ticks.published();
-    ticks.wait_released(end, DEADLINE).unwrap();
-    rustix::io::write(&stop, &1u64.to_ne_bytes()).unwrap();
-    assert_eq!(reader.join().unwrap(), 100);
+    let mut hundred = client.send(&100_u64.to_le_bytes(), DEADLINE).unwrap();
+    service.expect("a hundred");
+    service.kill();
+    let mut service = start();
+    let lost = client.wait(&mut hundred).unwrap_err();
+    assert!(lost.is_worth_retrying() && lost.may_have_run(), "{lost}");
+    for number in 100..200 {
+        if number == 100 {
+            service.tell("go on");
+        }
+        assert_eq!(square(&mut client, number).unwrap()[..], (number * number).to_le_bytes());
+    }
+    service.kill();
 }
 
-/// Ten open files with their names go to another process in one message, and come back with what it has written.
+/// Tasks that read a lane of another process, until they are told to stop.
+///
+/// It took a thread for each lane, a channel, and a copy of each record; a thread in `receive` could not be stopped.
+/// Now an endpoint in `Async` is awaited, and `select!` stops the wait without losing a record. Other loops have `arm`
+/// and `AsFd`, a plain thread has an [`Interrupter`](fdring::Interrupter).
+///
+/// Still not possible: runtimes other than tokio, but by `arm` and `AsFd`.
+#[cfg(feature = "tokio")]
+#[test]
+fn tasks_read_until_they_are_told_to_stop() {
+    use fdring::tokio::Async;
+    const TEST: &str = "tasks_read_until_they_are_told_to_stop";
+    if role().is_some() {
+        let mut ticks = Producer::create("ticks").unwrap();
+        let _server = Server::listen(argument(), [&ticks]).unwrap();
+        ticks.wait_for_consumers(1, DEADLINE).unwrap();
+        (0..100).for_each(|_| ticks.send(b"tick").unwrap());
+        wait_for_the_end();
+    }
+    let address = address();
+    let producer = Peer::start(TEST, "producer", &address);
+    let consumer = connect(&address).unwrap().attach_one(Attach::new()).unwrap();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let mut ticks = Async::new(consumer).unwrap();
+        let (stop, stopped) = tokio::net::UnixStream::pair().unwrap();
+        let mut stop = Some(stop);
+        let mut seen = 0;
+        loop {
+            tokio::select! {
+                tick = ticks.receive() => assert_eq!(&tick.unwrap().expect("the producer goes on")[..], b"tick"),
+                _ = stopped.readable() => break,
+            }
+            seen += 1;
+            if seen == 100 {
+                drop(stop.take());
+            }
+        }
+        assert_eq!(seen, 100);
+    });
+    producer.kill();
+}
+
+/// Ten open files go to another process by name, in one message; the other writes to them.
+///
+/// Names had to be joined and parsed by hand, and the peer was anybody. Now `send_named` and `recv_named` do it for any
+/// Unix socket, `Producer::send_named` for records, and `peer_credentials` says which process is at the other end.
+///
+/// Still not possible: to listen on a seqpacket socket, which std does not have; `seqpacket_pair` makes pairs of them.
 #[test]
 fn open_files_travel_with_their_names() {
-    let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
-    let dir = common::TempDir::new();
-    let open = |n: usize| {
-        File::options().read(true).write(true).create(true).truncate(true).open(dir.path().join(n.to_string()))
-    };
-    let files: Vec<File> = (0..10).map(|n| open(n).unwrap()).collect();
-    let names: Vec<String> = (0..10).map(|n| format!("file {n}")).collect();
-    let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
-    send_fds(&here, names.join("\0").as_bytes(), &fds).unwrap();
-
-    let mut payload = [0; 4096];
-    let received = recv_fds(&there, &mut payload, 10).unwrap();
-    let names = std::str::from_utf8(&payload[..received.len]).unwrap().split('\0');
-    for (name, fd) in names.zip(received.fds) {
-        File::from(fd).write_all(name.as_bytes()).unwrap();
+    const TEST: &str = "open_files_travel_with_their_names";
+    if role().is_some() {
+        let socket = UnixStream::connect(argument()).unwrap();
+        for (name, fd) in recv_named(&socket).unwrap() {
+            File::from(fd).write_all(name.as_bytes()).unwrap();
+        }
+        return;
     }
-    for (n, mut file) in files.into_iter().enumerate() {
+    let dir = TempDir::new();
+    let socket = dir.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let reader = Peer::start(TEST, "writer", socket.to_str().unwrap());
+    let open = |name: &String| {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(dir.path().join(name));
+        (name.clone(), file.unwrap())
+    };
+    let files: Vec<_> = (0..10).map(|n| open(&format!("file {n}"))).collect();
+    let (peer, _) = listener.accept().unwrap();
+    assert_eq!(peer_credentials(&peer).unwrap().pid, reader.pid() as i32);
+    send_named(&peer, files.iter().map(|(name, file)| (name.as_str(), file.as_fd()))).unwrap();
+    reader.finish();
+    for (name, mut file) in files {
         let mut text = String::new();
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
-        assert_eq!(text, format!("file {n}"));
+        assert_eq!(text, name);
     }
 }
 
-/// What a beginner gets wrong, and what it says.
+/// Mistakes of beginners, and what they are told.
+///
+/// Errors whose sentence was in `Display` alone were printed without it by `unwrap` and `main`. Now `Debug` begins with
+/// it, and each error says whether another try is worth it.
+///
+/// Still not possible: to be told of a reservation that was filled and not committed. `fill` commits at its end.
 #[test]
 fn mistakes_are_told_with_what_to_do() {
     let address = address();
@@ -345,7 +440,7 @@ fn mistakes_are_told_with_what_to_do() {
     let _idle = Consumer::connect(&*address).unwrap();
     let full = (0..).find_map(|_| lane.try_send(&[0; 56]).err()).unwrap();
     told(&full, &[&format!("process {} of user ", std::process::id()), "has not released 4096 bytes yet"]);
-    let few = server.wait_for_sessions(9, std::time::Duration::ZERO).unwrap_err();
+    let few = server.wait_for_sessions(9, Duration::ZERO).unwrap_err();
     told(&few, &["waiting for 9 consumers", "are there after 0 s"]);
-    assert!(matches!(tickz, Error::Refused { .. }) && !tickz.is_worth_retrying());
+    assert!(matches!(tickz, Error::Refused { .. }) && !tickz.is_worth_retrying() && full.is_worth_retrying());
 }
