@@ -140,9 +140,8 @@ impl LaneOptions {
     }
 
     /// The alignment of payloads in bytes: a power of two from 8 to 4096. Default: 8. It raises
-    /// [`record_align`](Self::record_align) to at least the same. Readers get payloads at addresses aligned like this,
-    /// in place or copied, and those that they keep ([`OwnedRecord`](crate::OwnedRecord)). A copy that is kept takes up
-    /// to that many bytes more.
+    /// [`record_align`](Self::record_align) to at least the same. Readers get payloads aligned like this in place, as
+    /// copies, and in an [`OwnedRecord`](crate::OwnedRecord). A copy that is kept takes up to that many bytes more.
     ///
     /// ```
     /// # use fdring::{Consumer, Server, options::LaneOptions};
@@ -272,7 +271,7 @@ impl LaneOptions {
         self
     }
 
-    /// What the producer does while too few consumers are there: runs on, waits for a number of them, or fails.
+    /// The policy of the producer while too few consumers are there: it runs on, waits for a number of them, or fails.
     /// Default: [`NoConsumer::RunOn`].
     ///
     /// ```
@@ -291,8 +290,8 @@ impl LaneOptions {
         self
     }
 
-    /// What the producer does about a consumer that holds a full ring back for too long: waits, fails, or evicts it.
-    /// Default: [`SlowConsumer::Wait`].
+    /// The policy of the producer towards a consumer that holds a full ring back for too long: it waits, fails, or
+    /// evicts it. Default: [`SlowConsumer::Wait`].
     ///
     /// ```
     /// # use fdring::{Consumer, Server};
@@ -413,8 +412,8 @@ impl LaneOptions {
         self
     }
 
-    /// Which stores copy payloads of 4 KiB and more into the ring. Default: [`Stores::Measured`], those that are
-    /// quicker.
+    /// The store instructions that copy payloads of 4 KiB and more into the ring. Default: [`Stores::Measured`], which
+    /// measures which are quicker.
     ///
     /// ```
     /// # use fdring::options::{LaneOptions, Stores};
@@ -517,11 +516,11 @@ pub struct ConsumerInfo {
     pub since: Instant,
     /// The published bytes that it has not released, headers and padding included.
     pub behind_bytes: u64,
-    /// Those of them that it has read, headers and padding included: it holds records among them, see
+    /// The part of `behind_bytes` that it has read and cannot release, because it holds records, see
     /// [`Record::into_owned`](crate::Record::into_owned). 0 if it holds nothing, however slow it is.
     pub held_bytes: u64,
-    /// The time at which it last released something, as far as the producer has seen; before that, the time at which it
-    /// attached.
+    /// The time at which it last released something, as far as the producer has seen, or at which it attached, if it
+    /// has released nothing yet.
     pub still_since: Instant,
     /// Whether it sleeps until more is published. It may wake at any moment.
     pub is_asleep: bool,

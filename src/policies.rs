@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// What a producer does while a lane has too few consumers.
+/// The policy of a producer while its lane has too few consumers.
 ///
 /// A lane with [`WaitFor`](Self::WaitFor) or [`FailBelow`](Self::FailBelow) has that many *places*. The first consumers
 /// that attach take them. The place of a consumer that leaves, dies or is evicted stays: nothing that the consumer has
@@ -63,7 +63,7 @@ impl NoConsumer {
     }
 }
 
-/// What a producer does about consumers that hold a full ring back.
+/// The policy of a producer towards consumers that hold a full ring back.
 ///
 /// The time counts from the moment at which the producer found the ring full because of a consumer. It begins anew each
 /// time the consumer has released an eighth of the ring since then. So a consumer that releases a byte now and then is
@@ -104,7 +104,7 @@ pub enum SlowConsumer {
         /// The time that a consumer may hold a full ring back.
         after: Duration,
     },
-    /// It evicts the consumer if that copies, and goes on. A consumer that reads in place may be reading the very bytes
+    /// It evicts a consumer that copies, and goes on. A consumer that reads in place may be reading the very bytes
     /// that would be overwritten, and is never evicted while it lives: the call fails as with [`Fail`](Self::Fail).
     Evict {
         /// The time that a consumer may hold a full ring back.

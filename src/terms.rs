@@ -29,13 +29,13 @@ pub enum Start {
     /// At the oldest record that is certain to be intact: the first one as long as nothing was overwritten. After that,
     /// up to a sixteenth of the ring may be skipped, or a batch if that is longer.
     Oldest,
-    /// Where a consumer of the same user stopped that has left, died or been evicted: at the first record that it had
+    /// In the place of a consumer of the same user that has left, died or been evicted: at the first record that it had
     /// not released. For lanes that [want a number of consumers](crate::options::NoConsumer).
     ///
-    /// Of several vacant places the one that keeps most is taken. If none is vacant and a new one is free, it is taken
-    /// and reading begins as with [`Latest`](Self::Latest). Otherwise the producer refuses with [`Refusal::Busy`]: it
-    /// may not know yet that a consumer has died, so try again. A lane without places refuses with
-    /// [`Refusal::Unsupported`].
+    /// If several places are vacant, the one that keeps most is taken. If none is vacant and a new one is free, it is
+    /// taken and reading begins as with [`Latest`](Self::Latest). Otherwise the producer refuses with
+    /// [`Refusal::Busy`]: it may not know yet that a consumer has died, so try again. A lane without places refuses
+    /// with [`Refusal::Unsupported`].
     Resume,
     /// At the last record that is published, if there is one. Only taps begin there.
     Newest,
@@ -44,8 +44,8 @@ pub enum Start {
     ///
     /// A position means nothing on another lane, and a producer that was started again has another lane: compare
     /// [`LaneInfo::id`](crate::info::LaneInfo::id) first. The producer refuses with [`Refusal::Position`], and says
-    /// what it has, if the ring no longer has the position, has not reached it, or if the headers from there on are not
-    /// those of records. Use no other positions than those: a payload may look like headers.
+    /// what it has, if the ring no longer has the position, has not reached it, or if no record begins
+    /// there. Use no positions of your own: a payload may look like headers.
     ///
     /// ```
     /// use fdring::{Attach, Session, options::Start};

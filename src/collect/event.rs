@@ -124,7 +124,7 @@ impl Origin {
     }
 }
 
-/// What has happened at a [`Collector`](super::Collector).
+/// An event at a [`Collector`](super::Collector).
 ///
 /// For each lane, `Joined` comes first, then its records in order, then `Finished` or `Lost`, once. An event borrows
 /// from its collector: clone the [`Origin`] to keep it.
@@ -168,8 +168,8 @@ pub enum Event<'a> {
     /// and [`Evicted`](ReceiveError::Evicted).
     Lost(&'a Origin, &'a ReceiveError),
     /// A producer was admitted and had its lanes mapped, but could not be attached to. If the system runs short of
-    /// watches in the middle of a session with several lanes, those that have [`Joined`](Self::Joined) go on, and what
-    /// the others had published is lost.
+    /// watches in the middle of a session with several lanes, the lanes that have [`Joined`](Self::Joined) go on. The
+    /// others are lost, with everything that they had published.
     Refused(&'a Refused),
 }
 

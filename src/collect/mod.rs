@@ -79,6 +79,9 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
+/// By default 64 producers are admitted at a time, see [`CollectorOptions::listener`]. They join while a method of the
+/// collector runs: until then their `connect` waits.
+///
 /// Dropping it stops listening and ends all its sessions.
 #[derive(Debug)]
 #[must_use = "dropping a collector stops it; keep it in a variable"]

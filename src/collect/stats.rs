@@ -37,25 +37,24 @@ use crate::trace::event;
 pub struct CollectorStats {
     /// The records received.
     pub records: u64,
-    /// What these records take in the rings, in bytes: headers, payloads and alignment, without the padding at the ends
+    /// The bytes that these records take in the rings: headers, payloads and alignment, without the padding at the ends
     /// of the rings.
     pub record_bytes: u64,
-    /// What was published and is lost on lanes from which the collector was evicted, in bytes, headers and padding
-    /// included.
+    /// The published bytes that were lost on lanes from which the collector was evicted, headers and padding included.
     pub missed_bytes: u64,
-    /// The bytes that records which are held keep from the producers of present lanes, see
+    /// The bytes that held records keep from the producers of the lanes that are there now, see
     /// [`Consumer::held_bytes`](crate::Consumer::held_bytes).
     pub held_bytes: u64,
     /// The lanes that have joined so far.
     pub joined: u64,
-    /// Those of them that were read to their end.
+    /// The lanes that were read to their end.
     pub finished: u64,
-    /// Those of them that were [lost](super::Event::Lost).
+    /// The lanes that were [lost](super::Event::Lost).
     pub lost: u64,
     /// The producers that could not be attached to: see [`Event::Refused`](super::Event::Refused).
     pub refused: u64,
-    /// The statistics of the listener: how many have connected, and why the last one was refused that was refused
-    /// before its lanes were mapped.
+    /// The statistics of the listener: how many producers have connected, and the reason of the last refusal before a
+    /// producer's lanes were mapped.
     pub listener: ServerStats,
 }
 

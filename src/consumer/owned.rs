@@ -131,16 +131,16 @@ impl SeatWriter for OwnSeat {
 /// to `[u8]`, its payload, and has a tag.
 ///
 /// [`Record::into_owned`] and [`Record::hold`] make one. From a consumer that [reads in
-/// place](crate::Attach::in_place) it *holds* the bytes: nothing is copied, and the producer cannot overwrite them, nor
-/// anything after them, before it is dropped. From a consumer that copies it owns a copy, and holds nothing. Either way
-/// the payload is aligned as [`LaneInfo::payload_align`](crate::info::LaneInfo::payload_align) says.
+/// place](crate::Attach::in_place) it *holds* the bytes: nothing is copied, and the producer can overwrite neither them
+/// nor anything after them until it is dropped. From a consumer that copies, it owns a copy and holds nothing. Either
+/// way, the payload is aligned as [`LaneInfo::payload_align`](crate::info::LaneInfo::payload_align) says.
 ///
 /// Holds may end in any order, on any thread, also after the consumer was dropped, and when the producer is dead. A
 /// dropped consumer leaves its lane when its last hold ends. Dropping it in a panic ends the hold as well.
 ///
-/// What is held takes room in the ring. Once the oldest record that is held is a capacity behind, the producer waits;
-/// [`Consumer::held_bytes`](crate::Consumer::held_bytes) says how much that is. A process that waits for the next
-/// record while it holds that much waits for itself: the producer's errors then say that it holds records.
+/// Held records take room in the ring. Once the oldest of them is a capacity behind, the producer waits:
+/// [`Consumer::held_bytes`](crate::Consumer::held_bytes) tells how near that is. A process that holds a whole ring and
+/// waits for the next record waits for itself. The producer's errors then say that it holds records.
 ///
 /// ```
 /// use fdring::{Attach, OwnedRecord, Producer, Server, Session};

@@ -18,7 +18,7 @@ use crate::sync::Ordering;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// What a closure that is called with records returns: whether to go on.
+/// The return type of a closure that is called with records. It says whether to go on.
 ///
 /// | it returns | which means |
 /// | --- | --- |
@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 /// | [`ControlFlow<()>`](ControlFlow) | go on, or stop after this record |
 /// | `Result<(), E>` | go on, or stop after this record and make the call return the error |
 ///
-/// `E` is any type that the reader's own error converts into, such as [`std::io::Error`] or a boxed error: a consumer's
-/// [`ReceiveError`], or a tap's [`TapError`](crate::errors::TapError).
+/// `E` is any type that the reader's error converts into, such as [`std::io::Error`] or a boxed error. The reader's
+/// error is [`ReceiveError`] for a consumer, and [`TapError`](crate::errors::TapError) for a tap.
 ///
 /// ```
 /// # use fdring::{Consumer, Producer, Server};

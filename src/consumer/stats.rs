@@ -29,13 +29,13 @@ pub struct ConsumerStats {
     /// The records received. If the function of a [`receive_many`](Consumer::receive_many) panics, up to eight of its
     /// records are left out.
     pub records: u64,
-    /// What these records take in the ring, in bytes: headers, payloads and alignment, without the padding at the end
+    /// The bytes that these records take in the ring: headers, payloads and alignment, without the padding at the end
     /// of the ring.
     pub record_bytes: u64,
-    /// What was published and is lost to a consumer that was evicted, in bytes, headers and padding included; up to the
-    /// time at which it found that out.
+    /// The published bytes that an evicted consumer has lost, headers and padding included, up to the time at which it
+    /// found out that it was evicted.
     pub missed_bytes: u64,
-    /// The bytes that records which are held keep from the producer now, see [`held_bytes`](Consumer::held_bytes).
+    /// The bytes that held records keep from the producer now, see [`held_bytes`](Consumer::held_bytes).
     pub held_bytes: u64,
     /// How often it went to sleep, or was [armed](Consumer::arm) for a loop of the caller's, with nothing to receive.
     pub times_slept: u64,

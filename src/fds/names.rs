@@ -11,7 +11,7 @@ pub(super) const NAME_MAX_BYTES: usize = 255;
 /// The longest table, in bytes: 253 names of 63 bytes fit. A stream takes it whole unless its send buffer is tiny.
 pub(super) const TABLE_MAX_BYTES: usize = 16 << 10;
 
-/// What is wrong with the names of descriptors.
+/// A fault in the names of descriptors.
 ///
 /// ```
 /// use std::{fs::File, os::fd::AsFd, os::unix::net::UnixStream};

@@ -3,7 +3,7 @@
 use crate::consumer::{ReceiveError, Record};
 use crate::lane::LaneInfo;
 
-/// What a [`Feed`](super::Feed) yields: records, and between them what happened to their lane.
+/// An event of a [`Feed`](super::Feed): a record, or a change of the lane that records come from.
 ///
 /// Records come between a `Joined` and the `Finished` or `Lost` that follows it, and are of the lane that was joined.
 ///

@@ -339,7 +339,7 @@ impl Feed {
         }
     }
 
-    /// The position up to which the lane that was joined last was read: that of the next record. 0 if none was joined.
+    /// The position of the next record on the lane that was joined last. 0 if none was joined.
     ///
     /// ```
     /// # use fdring::{Producer, Server, feed::Feed};

@@ -95,8 +95,8 @@ impl FeedOptions {
         self
     }
 
-    /// How each session is opened. Its [`patience`](SessionOptions::patience) has no effect, and its
-    /// [`lanes`](SessionOptions::lanes) are those that [`attach`](Self::attach) names. Its
+    /// How each session is opened. Its [`patience`](SessionOptions::patience) has no effect, and neither have its
+    /// [`lanes`](SessionOptions::lanes): [`attach`](Self::attach) names the lane. Its
     /// [`interrupter`](SessionOptions::interrupter) ends the waits of the feed. Default: [`SessionOptions::new`].
     ///
     /// ```

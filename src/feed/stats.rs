@@ -34,10 +34,10 @@ use crate::trace::event;
 pub struct FeedStats {
     /// The records received.
     pub records: u64,
-    /// What these records take in the ring, in bytes: headers, payloads and alignment, without the padding at the end
+    /// The bytes that these records take in the ring: headers, payloads and alignment, without the padding at the end
     /// of the ring.
     pub record_bytes: u64,
-    /// What was missed of lanes that were gone on with, in bytes: the sum of the `missed_bytes` of
+    /// The bytes that were missed on lanes which the feed joined again: the sum of the `missed_bytes` of
     /// [`Joined`](super::FeedEvent::Joined).
     pub missed_bytes: u64,
     /// The bytes that records which are held keep from the producer of the present lane, see

@@ -80,7 +80,7 @@ pub struct Examination {
     pub regions: Vec<RegionView>,
     /// The last records, the oldest first: 16 at most, and none that may be overwritten by now.
     pub records: Vec<RecordView>,
-    /// What is wrong, a clause each; empty if nothing is.
+    /// The faults that were found, a clause each. Empty if there are none.
     pub faults: Vec<String>,
 }
 

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::thread::futex::{ClockId, WaitvFlags, waitv};
 
-/// What the kernel does for this process, as it was tried by [`kernel`](fn@kernel). A seccomp filter counts as the
-/// kernel.
+/// The features of the kernel that this process can use, as tried by [`kernel`](fn@kernel). A seccomp filter counts as
+/// the kernel.
 ///
 /// ```
 /// # fn main() -> fdring::Result<()> {
@@ -47,7 +47,7 @@ pub struct Kernel {
     pub has_populate: bool,
     /// Why no lane can lie in huge pages; `None` if one of 4 MiB can.
     pub no_huge_pages: Option<String>,
-    /// What the control groups of this process still have of memory, in bytes. `None` without a limit.
+    /// The memory that the control groups of this process still have, in bytes. `None` without a limit.
     pub memory_room_bytes: Option<u64>,
     /// How many processors they may use, in thousandths. `None` without a quota.
     pub processor_quota_thousandths: Option<u64>,

@@ -57,7 +57,8 @@ pub(crate) use files::{FoundFile, MemfdName};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS};
 
-/// What was found of lanes, and what could not be seen. Made by [`lanes`] and [`process`](fn@process).
+/// The lanes that were found, and the processes and memory that could not be seen. Made by [`lanes`] and
+/// [`process`](fn@process).
 ///
 /// ```
 /// # fn main() -> fdring::Result<()> {
@@ -73,7 +74,7 @@ pub(crate) use words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS};
 pub struct Survey {
     /// The lanes, in the order of their names.
     pub lanes: Vec<LaneView>,
-    /// What may hold lanes, or parts of them, and could not be seen.
+    /// Processes and memory that may hold lanes, or parts of them, and could not be seen.
     pub unseen: Vec<Unseen>,
     /// The one process whose lanes are meant.
     scope: Option<u32>,
@@ -116,7 +117,7 @@ pub struct LaneView {
     pub evictions: u32,
     /// The records that were committed. As the three numbers below, up to a sixteenth of the ring behind.
     pub records: u64,
-    /// What they take in the ring, in bytes, headers and alignment included.
+    /// The bytes that these records take in the ring, headers and alignment included.
     pub record_bytes: u64,
     /// How often a bell was rung to wake a consumer.
     pub bells_rung: u64,
@@ -124,10 +125,10 @@ pub struct LaneView {
     pub times_blocked: u64,
     /// Its readers, in the order of their process ids.
     pub consumers: Vec<ConsumerView>,
-    /// Other processes that keep its memory: forked children, taps of [`LaneView::tap`], and those that look at it at
-    /// this moment.
+    /// Other processes that keep its memory: forked children, taps of [`LaneView::tap`], and processes that look at it
+    /// at this moment.
     pub keepers: Vec<ProcessView>,
-    /// What was published a second, once the survey has [looked again](Survey::look_again).
+    /// The records and bytes published a second, once the survey has [looked again](Survey::look_again).
     pub rates: Option<Rates>,
     looked_at: Instant,
     control: FileKey,
@@ -186,7 +187,7 @@ pub struct ConsumerView {
     /// The published bytes that it has not released, or a tap has not read, headers and padding included. `None` if
     /// what it says makes no sense, or it does not say where it began and has released nothing.
     pub behind_bytes: Option<u64>,
-    /// Those of them that it has read: it holds records among them.
+    /// The part of `behind_bytes` that it has read and cannot release, because it holds records.
     pub held_bytes: u64,
     /// Whether it sleeps until more is published. One that is awake works, or spins.
     pub is_asleep: bool,
@@ -200,11 +201,12 @@ pub struct ConsumerView {
     pub asleep_for: Option<Duration>,
     /// The records that it has read, as of its last release.
     pub records: u64,
-    /// What they take in the ring, in bytes, headers and alignment included.
+    /// The bytes that these records take in the ring, headers and alignment included.
     pub record_bytes: u64,
     /// The bytes that it has missed, headers and padding included: for a tap, and for a consumer that was evicted.
     pub missed_bytes: u64,
-    /// What it has read a second, as of its last release, once the survey has [looked again](Survey::look_again).
+    /// The records and bytes that it has read a second, as of its last release, once the survey has
+    /// [looked again](Survey::look_again).
     pub rates: Option<Rates>,
     /// Its seat, and the number of the stripe there.
     seat: (FileKey, usize),
@@ -312,9 +314,9 @@ pub enum Reason {
     NeedsPrivilege,
     /// The process ended, or closed the lane, while it was being looked at.
     Gone,
-    /// What is called like a lane's memory is not sealed: its lane is being made, or it is no lane.
+    /// A memfd with the name of a lane's memory is not sealed: its lane is being made, or it is no lane.
     Unsealed,
-    /// What is called like a lane's memory breaks the protocol.
+    /// A memfd with the name of a lane's memory breaks the protocol.
     Broken {
         /// What is wrong with it.
         fault: String,

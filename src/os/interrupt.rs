@@ -19,7 +19,7 @@ const RAISED: u32 = 1;
 /// Ends the waits of the endpoints that it was given to, from another thread or from a signal handler.
 ///
 /// Once [`interrupt`](Self::interrupt) is called, every call on such an endpoint that would wait returns an error of
-/// the kind [`Interrupted`](crate::errors::ErrorKind::Interrupted) instead: those that wait already, and those that
+/// the kind [`Interrupted`](crate::errors::ErrorKind::Interrupted) instead: calls that wait already, and calls that
 /// begin later, until [`clear`](Self::clear) is called. The interrupt is a state: it lasts until it is cleared. The
 /// endpoints lose nothing by it: after `clear` they go on where they were.
 ///

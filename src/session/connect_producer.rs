@@ -55,8 +55,8 @@ impl ServerOptions {
     /// offers it the lanes of `producers`. Waits until the consumer is attached: it gets every record that is sent
     /// after this call.
     ///
-    /// The returned server has this one session, and listens nowhere. Its [`address`](Server::address) is that of the
-    /// consumer. Dropping it does not end the session, which ends when the consumer leaves or the lanes end.
+    /// The returned server has this one session, and listens nowhere. Its [`address`](Server::address) is the
+    /// consumer's. Dropping it does not end the session, which ends when the consumer leaves or the lanes end.
     /// [`peers`](Self::peers) says which users' consumers get the lanes, [`deadline`](Self::deadline) how long the
     /// handshake may take. The time until the consumer accepts counts, too.
     ///

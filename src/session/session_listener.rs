@@ -499,7 +499,7 @@ impl SessionListener {
         Ok(true)
     }
 
-    /// The statistics so far: `sessions` are those that have a place, handshakes included, and nobody is ever evicted.
+    /// The statistics so far. `sessions` counts the sessions that have a place, handshakes included. Nobody is evicted.
     /// All zero in a forked child.
     ///
     /// ```

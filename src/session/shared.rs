@@ -74,15 +74,15 @@ pub struct ServerStats {
     pub accepted: u64,
     /// The connections that ended before they were attached.
     pub refused: u64,
-    /// The sessions attached so far. Of a [`SessionListener`](crate::collect::SessionListener): those that were opened
-    /// for [`accept`](crate::collect::SessionListener::accept).
+    /// The sessions attached so far. At a [`SessionListener`](crate::collect::SessionListener): the sessions opened for
+    /// [`accept`](crate::collect::SessionListener::accept).
     pub attached: u64,
-    /// Those of them whose consumer has left its lanes, by being dropped. 0 at a
+    /// The attached sessions whose consumer has left its lanes, by being dropped. 0 at a
     /// [`SessionListener`](crate::collect::SessionListener), which is told of the end of a session by its consumers'
     /// errors.
     pub left: u64,
-    /// Those of them whose consumer has gone without leaving its lanes: its process died, or it hung up. A consumer
-    /// that was evicted does not count. 0 at a [`SessionListener`](crate::collect::SessionListener).
+    /// The attached sessions whose consumer has gone without leaving its lanes: its process died, or it hung up. A
+    /// consumer that was evicted does not count. 0 at a [`SessionListener`](crate::collect::SessionListener).
     pub died: u64,
     /// The seats taken away from consumers that may still have been reading, one for each lane.
     pub evicted: u64,

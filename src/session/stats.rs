@@ -26,7 +26,7 @@ use std::time::Duration;
 pub struct SessionStats {
     /// The lanes on offer: 1 to 83.
     pub lanes: usize,
-    /// What is mapped for them, in bytes: rings, control regions and the seat.
+    /// The bytes that are mapped for them: rings, control regions and the seat.
     pub mapped_bytes: u64,
     /// The time since they were mapped and checked.
     pub open_for: Duration,

@@ -483,8 +483,8 @@ impl Tap {
         self.reader.position()
     }
 
-    /// The bytes that this tap has missed since it began, headers and padding included: those that it was too late for,
-    /// and those that [`receive_newest`](Self::receive_newest) skipped.
+    /// The bytes that this tap has missed since it began, headers and padding included: because it was too late, or
+    /// because [`receive_newest`](Self::receive_newest) skipped them.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};

@@ -146,7 +146,7 @@ impl Tap {
     }
 
     /// Calls `each` with every record that is published now, without waiting for more. Returns the number of records, 0
-    /// at the end of the stream. The closure is that of [`receive_many`](Self::receive_many).
+    /// at the end of the stream. The closure is as for [`receive_many`](Self::receive_many).
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};

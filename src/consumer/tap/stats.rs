@@ -27,10 +27,10 @@ use crate::ring::SeatCounters;
 pub struct TapStats {
     /// The records received.
     pub records: u64,
-    /// What these records take in the ring, in bytes: headers, payloads and alignment, without the padding at the end
+    /// The bytes that these records take in the ring: headers, payloads and alignment, without the padding at the end
     /// of the ring.
     pub record_bytes: u64,
-    /// What was missed or passed over, in bytes, headers and padding included: [`missed_bytes`](Tap::missed_bytes).
+    /// The bytes that were missed or skipped, headers and padding included: [`missed_bytes`](Tap::missed_bytes).
     pub missed_bytes: u64,
     /// How often it went to sleep, or was [armed](Tap::arm) for a loop of the caller's, with nothing to receive.
     pub times_slept: u64,
