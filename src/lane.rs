@@ -339,6 +339,7 @@ impl LaneOptions {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias("timestamp", "latency"))]
     pub fn stamped(mut self, stamped: bool) -> Self {
         self.stamped = stamped;
         self

@@ -41,6 +41,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(alias("durable"))]
 pub enum NoConsumer {
     /// It runs on: records that nobody receives are overwritten. The default.
     #[default]
@@ -94,6 +95,7 @@ impl NoConsumer {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(alias("backpressure", "overrun"))]
 pub enum SlowConsumer {
     /// It waits for as long as the caller allows. The default.
     #[default]

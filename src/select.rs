@@ -208,7 +208,7 @@ pub struct Key {
 /// Many endpoints that one thread waits for: consumers, producers that wait for room, and descriptors of the caller's.
 ///
 /// It owns its endpoints. [`wait`](Self::wait) returns the key of one to look at. They take turns: if all are busy,
-/// each comes once before any comes again. An endpoint whose lane has ended is to look at again and again until it is
+/// each comes once before any comes again. An endpoint whose lane has ended is returned again and again until it is
 /// [removed](Self::remove).
 ///
 /// ```
@@ -247,6 +247,7 @@ pub struct Key {
 /// descriptor. The kernel nests such descriptors no deeper than five levels: a consumer's own has one, a selector two.
 #[derive(Debug)]
 #[must_use = "dropping a selector drops its endpoints"]
+#[doc(alias("epoll", "poll", "wait_any"))]
 pub struct Selector<E> {
     poller: Poller,
     slots: Vec<Option<SelectorSlot<E>>>,

@@ -22,6 +22,7 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(alias("offset", "replay", "seek"))]
 pub enum Start {
     /// At the first record that is published after it has joined. The default.
     #[default]

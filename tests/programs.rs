@@ -232,8 +232,8 @@ fn a_loader_whose_worker_is_killed_and_replaced() {
 /// dies.
 ///
 /// A client had to make a server, tell the daemon its address by another socket, and wait; and when the daemon died,
-/// nobody could say whether the lines had been read. Now a client connects to the daemon (`Producer::connect`), and asks
-/// by `wait_released`, or by `finish_and_wait` as it ends.
+/// nobody could say whether the lines had been read. Now a client connects to the daemon (`Producer::connect`), and
+/// asks by `wait_released`, or by `finish_and_wait` as it ends.
 ///
 /// Still not possible: to know more of a dead daemon. Lines that it had released may not be on its disk; whether they
 /// are, only an answer can tell (`call::Caller`).

@@ -71,6 +71,7 @@ pub(super) use until::Until;
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping a caller ends its session; keep it in a variable"]
+#[doc(alias("client", "requester", "rpc"))]
 pub struct Caller {
     address: Address,
     lane: LaneOptions,

@@ -89,6 +89,7 @@ pub struct CallerInfo {
 /// [`CallError::Lost`](super::CallError::Lost), and so do those whose replies still wait for room.
 #[derive(Debug)]
 #[must_use = "dropping a service stops it; keep it in a variable"]
+#[doc(alias("responder", "rpc", "server"))]
 pub struct Service {
     selector: Selector<Endpoint>,
     listener: Key,

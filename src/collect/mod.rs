@@ -85,6 +85,7 @@ use std::time::Duration;
 /// Dropping it stops listening and ends all its sessions.
 #[derive(Debug)]
 #[must_use = "dropping a collector stops it; keep it in a variable"]
+#[doc(alias("fan_in", "mpsc", "sink"))]
 pub struct Collector {
     selector: Selector<Endpoint>,
     listener: Key,

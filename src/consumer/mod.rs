@@ -105,6 +105,7 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// A consumer is `Send` and `Sync`. It can be moved to another thread.
 #[derive(Debug)]
 #[must_use = "dropping a consumer leaves its lane; keep it in a variable"]
+#[doc(alias("subscriber", "receiver", "reader"))]
 pub struct Consumer {
     // Dropped in this order: the ring, then the seat, then the session.
     reader: LaneReader,
@@ -229,6 +230,7 @@ impl Consumer {
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
+    #[doc(alias("recv"))]
     pub fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::Never)
     }
@@ -266,6 +268,7 @@ impl Consumer {
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
     /// - [`ReceiveError::Forked`] in a forked child
     #[inline(always)]
+    #[doc(alias("try_recv"))]
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         // As in `receive`, the quick way is inlined always: as a call it takes a third longer.
         match self.next_in_view() {
@@ -306,6 +309,7 @@ impl Consumer {
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
+    #[doc(alias("recv_timeout"))]
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::after(timeout))
     }
@@ -350,6 +354,7 @@ impl Consumer {
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
+    #[doc(alias("recv_deadline"))]
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::At(deadline))
     }

@@ -164,6 +164,7 @@ impl Record<'_> {
     ///
     /// [`LaneOptions::stamped`]: crate::options::LaneOptions::stamped
     #[inline]
+    #[doc(alias("timestamp", "latency"))]
     pub fn published_at(&self) -> Option<MonotonicTime> {
         match self.origin {
             RecordOrigin::Consumer(release) => owned::time_of(release.lane(), release.seat(), self.position),

@@ -134,6 +134,7 @@ impl Consumer {
     ///
     /// Records handed over before the error count as read.
     #[inline]
+    #[doc(alias("drain", "recv_many"))]
     pub fn receive_many<V: Verdict>(&mut self, each: impl FnMut(&Record<'_>) -> V) -> Result<usize, V::Error> {
         self.receive_many_until(Deadline::Never, each)
     }

@@ -35,6 +35,7 @@ impl Consumer {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias("lag"))]
     pub fn behind_bytes(&self) -> u64 {
         if self.guard.is_child() {
             return 0;

@@ -41,7 +41,7 @@ const SET_ASIDE_COST_BYTES: usize = 256;
 pub enum Event {
     /// A worker has attached.
     ///
-    /// One that goes before it is told so may be among them, and is reported as gone then.
+    /// If it goes before it learns that it is attached, it may still be reported, and then again as gone.
     Joined {
         /// The number of its slot, from 0. Another worker may have it later.
         slot: usize,
@@ -64,8 +64,8 @@ pub enum Event {
         /// How many records it had kept.
         records: usize,
     },
-    /// A record was set aside: no worker gets it any more. It waits to be returned as long as all that wait take less
-    /// than 64 MiB; one beyond that is dropped, and counts in [`events_missed`](DistributorStats::events_missed).
+    /// A record was set aside: no worker gets it any more. Records that wait to be returned take 64 MiB at most
+    /// together. A record beyond that is dropped, and counts in [`events_missed`](DistributorStats::events_missed).
     SetAside(SetAside),
 }
 

@@ -88,6 +88,7 @@ use waits::WaitSources;
 /// without a worker are lost. [`finish_and_wait`](Self::finish_and_wait) waits until every record is done.
 #[derive(Debug)]
 #[must_use = "dropping a distributor ends the lanes of its workers; keep it in a variable"]
+#[doc(alias("load_balancer", "pool", "work_queue"))]
 pub struct Distributor {
     own_slots: OwnSlots,
     waits: WaitSources,
@@ -131,7 +132,7 @@ pub struct WorkerInfo {
     pub slot: usize,
     /// The records that were given to it and are not released.
     pub unreleased_records: usize,
-    /// The worker: who it is, how many bytes it has not released, since when. Of one that has gone,
+    /// The worker: who it is, how many bytes it has not released, since when. If it has gone,
     /// [`is_gone`](ConsumerInfo::is_gone) is true.
     pub consumer: ConsumerInfo,
 }

@@ -92,6 +92,7 @@ const INTERRUPT: u64 = 2;
 /// and `Sync`. In a forked child every call fails.
 #[derive(Debug)]
 #[must_use = "dropping a feed leaves its lane; keep it in a variable"]
+#[doc(alias("reconnect", "subscriber"))]
 pub struct Feed {
     phase: Phase,
     /// How the phase has ended; the next call begins another.

@@ -92,6 +92,7 @@ const RAISED: u32 = 1;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias("cancel", "shutdown", "stop"))]
 pub struct Interrupter(Arc<State>);
 
 #[derive(Debug)]

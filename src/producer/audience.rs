@@ -44,6 +44,7 @@ impl Producer {
     ///
     /// - [`Error::Invalid`] if the consumer reads in place
     /// - [`Error::Forked`] in a forked child
+    #[doc(alias("disconnect", "kick"))]
     pub fn evict(&self, who: &ConsumerInfo) -> Result<bool> {
         self.guard.check()?;
         let roster = &self.lane.roster;
@@ -159,6 +160,7 @@ impl Producer {
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait; the lane is finished all
     ///   the same
     /// - [`SendError::Forked`] in a forked child
+    #[doc(alias("close", "drain", "flush"))]
     pub fn finish_and_wait(mut self, timeout: Duration) -> Result<(), SendError> {
         if self.guard.is_child() {
             return Err(SendError::Forked);

@@ -92,6 +92,7 @@ use waits::LastNeed;
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping a producer ends its lane; keep it in a variable"]
+#[doc(alias("publisher", "sender", "writer"))]
 pub struct Producer {
     publisher: Publisher<WritableLane, SeatHandle>,
     lane: Arc<Lane>,
@@ -645,6 +646,7 @@ impl Producer {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias("close"))]
     pub fn finish(self) {
         // The drop does it.
     }

@@ -127,6 +127,7 @@ impl Producer {
     ///   `position` is not published yet
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
+    #[doc(alias("acknowledge", "flush"))]
     pub fn wait_released(&mut self, position: u64, timeout: Duration) -> Result<(), SendError> {
         if self.guard.is_child() {
             return Err(SendError::Forked);

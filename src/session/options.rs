@@ -99,6 +99,7 @@ impl SessionOptions {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias("connect_timeout"))]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -121,6 +122,7 @@ impl SessionOptions {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias("retry", "wait_for_server"))]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

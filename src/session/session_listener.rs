@@ -248,7 +248,7 @@ impl Default for SessionListenerOptions {
 /// A thread of its own admits producers, by the user that the kernel names, and maps and checks what they offer. Each
 /// one becomes a [`Session`], which [`accept`](Self::accept) returns, and whose lanes are then attached to. A producer
 /// waits for that: its records are for this consumer from the moment at which its `connect` returns. Begin at
-/// [`Start::Oldest`](crate::options::Start::Oldest) to get those from before, too.
+/// [`Start::Oldest`](crate::options::Start::Oldest) to get earlier records, too.
 ///
 /// A producer may be gone when its session is accepted or attached to. Everything that it published is still read to
 /// the end. If it died before it was attached to, its lanes are read from their first byte, whatever the start; if it

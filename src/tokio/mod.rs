@@ -3,7 +3,7 @@
 //!
 //! [`Async`] puts an endpoint into a task: it waits by the runtime's own poller, on the descriptor that the endpoint
 //! arms, with no thread and no timer of its own. What is there is received without a system call, as by the blocking
-//! calls. For all else that an endpoint can do, [`Async::get_mut`] lends it.
+//! calls. [`Async::get_mut`] lends the endpoint for everything else.
 //!
 //! ```
 //! use fdring::tokio::Async;

@@ -153,8 +153,8 @@ impl From<Error> for io::Error {
 }
 
 impl Error {
-    /// Whether a later call on the same object may succeed. A record that was skipped is no obstacle to the next one. If
-    /// another error is in this one, that error decides.
+    /// Whether a later call on the same object may succeed. A record that was skipped is no obstacle to the next one.
+    /// If another error is in this one, that error decides.
     ///
     /// ```
     /// use fdring_arrow::{BatchConsumer, Error, fdring::errors::ReceiveError};

@@ -18,9 +18,8 @@ impl Caller {
     ///
     /// The service sees the deadline: to the nanosecond if `timeout` is less than a second, else up to a tick of the
     /// kernel earlier, 1 to 10 ms. With [`Duration::MAX`] there is none. If several calls share a deadline, pass the
-    /// rest of it: `deadline.saturating_duration_since(Instant::now())`. A service passes on what is left of a request
-    /// by `end.since(MonotonicTime::now())`, with the `end` that [`Request::deadline`](crate::call::Request::deadline)
-    /// has.
+    /// rest of it: `deadline.saturating_duration_since(Instant::now())`. A service that calls another one
+    /// passes [`Request::time_left`](crate::call::Request::time_left).
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};

@@ -95,6 +95,7 @@ const LOOKS_PER_SESSION: u32 = 4096;
 /// can be moved to another thread.
 #[derive(Debug)]
 #[must_use = "dropping a tap leaves its lane; keep it in a variable"]
+#[doc(alias("subscriber", "observer", "viewer", "lossy"))]
 pub struct Tap {
     // Dropped in this order: the ring, then the seat, then the session.
     reader: TapReader<LaneMap, SeatMap>,
@@ -336,6 +337,7 @@ impl Tap {
     /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
+    #[doc(alias("latest"))]
     pub fn receive_newest(&mut self) -> Result<Option<Record<'_>>, TapError> {
         self.receive_newest_until(Deadline::Never)
     }
