@@ -1134,7 +1134,7 @@ mod owners {
             return;
         }
         let test = "owners::an_owner_that_is_killed_at_any_step_loses_nothing_and_doubles_only_what_it_was_not_sure_of";
-        let points: [(&str, &[u32]); 21] = [
+        let points: [(&str, &[u32]); 19] = [
             ("server-before-bind", &[0]),
             ("server-listening", &[0]),
             ("steward-accepted", &[0, 1, 2]),

@@ -269,7 +269,7 @@ impl Tap {
     /// after it.
     pub(crate) fn poll(&mut self, wish: Wish) -> TapGot {
         let Self { reader, harvest, .. } = self;
-        match reader.poll(wish, || harvest.session_is_over()) {
+        match reader.poll_to_end(wish, || harvest.session_is_over()) {
             Ok(TapPolled::Found(found)) => {
                 self.announcement.disarm(self.reader.seat());
                 let mut copy = vec![0; found.len.div_ceil(8) as usize];
