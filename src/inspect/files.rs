@@ -106,6 +106,8 @@ pub(crate) struct FoundFile {
 #[derive(Clone, Debug)]
 pub(super) struct OpenPath {
     pub(super) process: ProcessView,
+    /// The number of its parent.
+    pub(super) parent: u32,
     pub(crate) via: Via,
 }
 
@@ -130,7 +132,7 @@ pub(super) fn open_at(
     let mut miss = NotSeen::Nothing;
     // What is mapped only needs rights of its own, see proc_pid_map_files(5).
     let (open, mapped): (Vec<_>, Vec<_>) = places.iter().partition(|place| matches!(place.via, Via::Fd(_)));
-    for OpenPath { process, via } in open.into_iter().chain(mapped) {
+    for OpenPath { process, via, .. } in open.into_iter().chain(mapped) {
         match pins.open_again(process).and_then(|process| open_of(process, *via, key, devices)) {
             Ok(file) => return Ok(file),
             Err(NotSeen::Own(errno)) => return Err(NotSeen::Own(errno)),

@@ -33,6 +33,8 @@ const COMMAND_MAX_BYTES: usize = 64;
 pub(super) struct Process {
     pub(super) dir: OwnedFd,
     pub(super) view: ProcessView,
+    /// The number of the process that it was forked from, or of the one that looks after it since that has ended.
+    pub(super) parent: u32,
     /// Real, effective, saved and file system user.
     uids: [u32; 4],
 }
@@ -88,7 +90,7 @@ impl Process {
         let uids = uids_in(&read_text(&dir, "status")?).ok_or(NotSeen::Nothing)?;
         let command = printable(&stat.command, COMMAND_MAX_BYTES);
         let view = ProcessView { pid, uid: known_user(uids[1]), command, started: stat.started };
-        Ok(Self { dir, view, uids })
+        Ok(Self { dir, view, parent: stat.parent, uids })
     }
 
     /// The same process as before, if it still runs.
@@ -254,6 +256,7 @@ struct Stat {
     is_of_kernel: bool,
     /// In ticks after the machine's start.
     started: u64,
+    parent: u32,
 }
 
 impl Stat {
@@ -268,6 +271,7 @@ impl Stat {
             has_ended: matches!(*fields.first()?, "Z" | "X" | "x"),
             is_of_kernel: flags & PF_KTHREAD != 0,
             started: fields.get(19)?.parse().ok()?,
+            parent: fields.get(1)?.parse().ok()?,
         })
     }
 }
@@ -341,7 +345,8 @@ mod tests {
     fn a_command_may_be_named_like_the_rest_of_the_line() {
         let fields = "S 1 2 3 4 5 4194560 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
         let stat = Stat::parse(&format!("12 (a) Z 1 (b) {fields}")).unwrap();
-        let expected = Stat { command: "a) Z 1 (b".to_owned(), has_ended: false, is_of_kernel: false, started: 4711 };
+        let command = "a) Z 1 (b".to_owned();
+        let expected = Stat { command, has_ended: false, is_of_kernel: false, started: 4711, parent: 1 };
         assert_eq!(stat, expected);
         assert!(Stat::parse(&format!("2 (kthreadd) {}", fields.replace("4194560", "2129984"))).unwrap().is_of_kernel);
         assert!(Stat::parse(&format!("3 (gone) {}", fields.replace('S', "Z"))).unwrap().has_ended);

@@ -180,10 +180,15 @@ pub(super) struct LaneFile {
 
 impl LaneFile {
     /// The process that can write it: of several the first that was started. A process that is just being started by
-    /// another has the memory of that one until it runs its own program, and so has a forked child.
+    /// another has the memory of that one until it runs its own program, and so has a forked child. Both may have begun
+    /// in one tick: then it is the one that is not another's child.
     pub(super) fn writer(&self) -> Option<&ProcessView> {
-        let writes = |place: &&OpenPath| matches!(place.via, Via::Map { is_writable: true, .. });
-        self.places.iter().filter(writes).map(|place| &place.process).min_by_key(|process| process.started)
+        let writers = || {
+            let writes = |place: &&OpenPath| matches!(place.via, Via::Map { is_writable: true, .. });
+            self.places.iter().filter(writes)
+        };
+        let is_child = |place: &OpenPath| writers().any(|other| other.process.pid == place.parent);
+        writers().min_by_key(|place| (place.process.started, is_child(place))).map(|place| &place.process)
     }
 
     pub(super) fn is_with(&self, other: &Self) -> bool {
@@ -281,7 +286,7 @@ impl Search {
                 for FoundFile { key, name, via } in found {
                     let files = Arc::make_mut(&mut self.files);
                     let file = files.entry(key).or_insert_with(|| LaneFile { name, places: Vec::new() });
-                    file.places.push(OpenPath { process: process.view.clone(), via });
+                    file.places.push(OpenPath { process: process.view.clone(), parent: process.parent, via });
                 }
             }
             Err(NotSeen::Own(errno)) => return Err(own(errno)),
@@ -517,16 +522,24 @@ mod tests {
     /// be the smaller one: those that are found first come first.
     #[test]
     fn of_several_that_can_write_a_file_the_first_that_was_started_is_its_writer() {
-        let place = |pid, started, via| OpenPath {
-            process: ProcessView { pid, uid: None, command: String::new(), started },
-            via,
+        let place = |(pid, parent), started, via| {
+            let process = ProcessView { pid, uid: None, command: String::new(), started };
+            OpenPath { process, parent, via }
         };
         let writes = || Via::Map { start: 0, end: 4096, is_writable: true };
         let reads = Via::Map { start: 0, end: 4096, is_writable: false };
         let name = MemfdName::of_link(b"/memfd:fdring:seat (deleted)").unwrap();
-        let places = vec![place(2, 5, reads), place(3, 20, writes()), place(7, 10, writes()), place(9, 30, writes())];
+        let places = vec![
+            place((2, 1), 5, reads),
+            place((3, 7), 20, writes()),
+            place((5, 7), 10, writes()), // in the tick in which its parent began
+            place((7, 2), 10, writes()),
+            place((9, 7), 30, writes()),
+        ];
         let mut file = LaneFile { name, places };
         assert_eq!(file.writer().map(|process| process.pid), Some(7));
+        file.places.retain(|place| place.process.pid < 7);
+        assert_eq!(file.writer().map(|process| process.pid), Some(5), "that its parent is gone is nothing to it");
         file.places.retain(|place| place.process.pid < 3);
         assert!(file.writer().is_none());
     }
