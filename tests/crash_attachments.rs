@@ -9,7 +9,7 @@ mod marks;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, belongings, isolated, once_it_is_dead, role, unique_name, wait_until};
+use common::{DEADLINE, belongings, hears_of_death, isolated, role, unique_name, wait_until};
 use fdring::errors::ReceiveError;
 use fdring::options::{LaneOptions, Start};
 use fdring::{Consumer, Producer, Record, Server, Session};
@@ -118,8 +118,7 @@ fn read_to_the_death(mut consumer: Consumer, way: &str, mut next: Option<u64>) -
             Err(end) => {
                 let mut end = Some(end);
                 let ask = || end.take().unwrap_or_else(|| consumer.receive().map(drop).unwrap_err());
-                let end = once_it_is_dead(ask, |end| *end == ReceiveError::HungUp);
-                assert_eq!(end, ReceiveError::PeerDead);
+                hears_of_death(ask, [ReceiveError::HungUp, ReceiveError::PeerDead]);
                 return next;
             }
         }

@@ -10,7 +10,7 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{DEADLINE, belongings, once_it_is_dead, role, undisturbed, unique_name, wait_until};
+use common::{DEADLINE, belongings, hears_of_death, role, undisturbed, unique_name, wait_until};
 use fdring::call::Caller;
 use fdring::{
     Attach, Producer, Server, Session,
@@ -78,8 +78,7 @@ fn read(session: Session) -> String {
             Err(ReceiveError::PeerDead) => return format!("{count} dead"),
             Err(ReceiveError::HungUp) => {
                 let ask = || consumer.receive_timeout(DEADLINE).map(drop);
-                let end = once_it_is_dead(ask, |end| *end == Err(ReceiveError::HungUp));
-                assert_eq!(end, Err(ReceiveError::PeerDead), "after a hang-up");
+                hears_of_death(ask, [ReceiveError::HungUp, ReceiveError::PeerDead].map(Err));
                 return format!("{count} dead");
             }
             Err(error) => return format!("{count} {error}"),

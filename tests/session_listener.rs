@@ -8,7 +8,7 @@ mod peer;
 #[cfg(feature = "crash-points")]
 use common::belongings;
 use common::{
-    DEADLINE, isolated, once_it_is_dead, role, thread_names, unique_name, wait_until, wait_until_process_sleeps,
+    DEADLINE, hears_of_death, isolated, role, thread_names, unique_name, wait_until, wait_until_process_sleeps,
 };
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session,
@@ -128,8 +128,7 @@ fn read_to_the_end(consumer: &mut Consumer) -> String {
             Err(ReceiveError::PeerDead) => "dead".to_owned(),
             Err(ReceiveError::HungUp) => {
                 let ask = || consumer.receive_timeout(DEADLINE).map(drop);
-                let end = once_it_is_dead(ask, |end| *end == Err(ReceiveError::HungUp));
-                assert_eq!(end, Err(ReceiveError::PeerDead), "after a hang-up");
+                hears_of_death(ask, [ReceiveError::HungUp, ReceiveError::PeerDead].map(Err));
                 "dead".to_owned()
             }
             Err(error) => error.to_string(),

@@ -9,6 +9,7 @@ pub(crate) mod kernel;
 pub(crate) mod stopwatch;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
@@ -210,6 +211,11 @@ pub(crate) fn once_it_is_dead<T>(mut ask: impl FnMut() -> T, has_only_hung_up: i
         !end.as_ref().is_some_and(&has_only_hung_up)
     });
     end.unwrap()
+}
+
+/// Asks a reader that was told of a hang-up until it is told that its producer, which was killed, is dead.
+pub(crate) fn hears_of_death<T: Debug + PartialEq>(ask: impl FnMut() -> T, [hung_up, dead]: [T; 2]) {
+    assert_eq!(once_it_is_dead(ask, |end| *end == hung_up), dead, "after a hang-up");
 }
 
 /// Makes tries until one takes less than `limit`, and gives what that one gave: a busy machine disturbs one try or
