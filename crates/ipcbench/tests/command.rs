@@ -333,13 +333,15 @@ fn the_life_of_a_client_is_longer_than_that_of_an_empty_program() {
     if !has_two_processors() {
         return;
     }
-    // On a busy machine a life may take a hundred times as long as it takes by itself, of the one or the other.
-    let mut seen = Vec::new();
-    assert!((0..20).any(|_| is_empty_shorter(&mut seen)), "{seen:?}");
+    // On a busy machine a life may take a hundred times as long as it takes by itself, of the one or the other. So the
+    // shortest median of all runs counts for each, which a run that was disturbed does not change.
+    let mut shortest = [[None; 2]; 2];
+    assert!((0..20).any(|_| is_empty_shorter(&mut shortest)), "near and far, empty and client: {shortest:?}");
 }
 
-/// Whether the median of the clients' lives is the longer one, near and far; notes what was measured.
-fn is_empty_shorter(seen: &mut Vec<[Option<f64>; 2]>) -> bool {
+/// Whether the clients' lives are the longer ones, near and far, as of the shortest medians of all runs: of this one
+/// too, which are noted. Also if a virtual machine has moved its processors in each slice, so that there are none.
+fn is_empty_shorter(shortest: &mut [[Option<f64>; 2]; 2]) -> bool {
     let scratch = Scratch::new("life");
     let json = scratch.file("run.json");
     let output = ipcbench(&["--measure", "life", "--seconds", "2", "--restarts", "1", "--json", &json]);
@@ -351,11 +353,12 @@ fn is_empty_shorter(seen: &mut Vec<[Option<f64>; 2]>) -> bool {
         let mut rows = rows.filter(|row| row["form"] == form && row["distance"] == distance);
         rows.next().and_then(|row| row["ns_median"].as_f64())
     };
-    // A virtual machine may move its processors in each slice.
-    let medians = ["near", "far"]
-        .map(|distance| ["empty program", "fdring client of a collector"].map(|form| median(form, distance)));
-    seen.extend(medians);
-    medians.iter().all(|both| !matches!(both, [Some(empty), Some(client)] if empty >= client))
+    for (both, distance) in shortest.iter_mut().zip(["near", "far"]) {
+        for (shortest, form) in both.iter_mut().zip(["empty program", "fdring client of a collector"]) {
+            *shortest = [*shortest, median(form, distance)].into_iter().flatten().reduce(f64::min);
+        }
+    }
+    shortest.iter().all(|both| !matches!(both, [Some(empty), Some(client)] if empty >= client))
 }
 
 #[test]
