@@ -7,12 +7,14 @@ use super::Async;
 use crate::consumer::{Consumer, ReceiveError, Record, Tap, TapError, Verdict};
 use crate::error::{Error, Result};
 use crate::ring::cursor::Found;
+use crate::select::Selectable;
 use crate::session::Address;
-use crate::typed::{TypedConsumer, TypedError, TypedRecord, TypedTap};
+use crate::typed::{TypedConsumer, TypedError, TypedRecord, TypedTap, value_of, values_of};
 use ::tokio::task::spawn_blocking;
 use bytemuck::{AnyBitPattern, CheckedBitPattern};
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -81,7 +83,7 @@ impl Async<Consumer> {
     /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
     pub fn receive(&mut self) -> impl Future<Output = Result<Option<Record<'_>>, ReceiveError>> {
-        Receive(Some(self))
+        Receive { reader: Some(self), take: |received| received }
     }
 
     /// Waits for a record, then calls `each` with it and with all records that are already visible after it, like
@@ -129,45 +131,77 @@ impl Async<Consumer> {
     async fn has_news(&mut self) -> Result<(), ReceiveError> {
         poll_fn(|cx| self.poll_ready(cx, Consumer::has_news_soon)).await
     }
+}
 
-    /// The next record, which counts as read, or the end, after none was in view.
-    // Out of line, as on a thread.
-    #[inline(never)]
-    fn poll_find_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Found>, ReceiveError>> {
-        if let Some(found) = self.endpoint.find_soon() {
-            return Poll::Ready(Ok(Some(found)));
-        }
-        if !self.endpoint.has_news() {
-            ready!(self.poll_armed(cx))?;
-        }
-        Poll::Ready(self.endpoint.try_find())
+/// A consumer, or what stands on one.
+trait Consumes: Selectable {
+    fn consumer(&mut self) -> &mut Consumer;
+}
+
+impl Consumes for Consumer {
+    #[inline(always)]
+    fn consumer(&mut self) -> &mut Consumer {
+        self
     }
 }
 
-/// The future of [`Async::<Consumer>::receive`]: what an `async fn` would be, but that its `poll` is inlined: that
-/// of an `async fn` is a function of its own. So a loop that awaits each record is one function, like a thread's.
-struct Receive<'a>(Option<&'a mut Async<Consumer>>);
+impl<T> Consumes for TypedConsumer<T> {
+    #[inline(always)]
+    fn consumer(&mut self) -> &mut Consumer {
+        self.untyped_mut()
+    }
+}
 
-impl<'a> Future for Receive<'a> {
-    type Output = Result<Option<Record<'a>>, ReceiveError>;
+/// The future of a record, or of what is taken from it: what an `async fn` would be, but that its `poll` is inlined:
+/// that of an `async fn` is a function of its own. So a loop that awaits each record is one function, like a thread's.
+struct Receive<'a, E: AsFd, F> {
+    /// `None` after the outcome.
+    reader: Option<&'a mut Async<E>>,
+    /// Makes the outcome of what was received.
+    take: F,
+}
+
+impl<'a, E, F, T> Future for Receive<'a, E, F>
+where
+    E: Consumes,
+    F: Fn(Result<Option<Record<'a>>, ReceiveError>) -> T + Unpin,
+{
+    type Output = T;
 
     #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let consumer = self.0.take().expect("a future is not polled after its outcome");
-        let is_at_turn = consumer.poll_run(cx).is_ready();
-        if is_at_turn && let Some(found) = consumer.endpoint.next_in_view() {
-            return Poll::Ready(consumer.endpoint.record(found).map(Some));
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let reader = self.reader.take().expect("a future is not polled after its outcome");
+        let is_at_turn = reader.poll_run(cx).is_ready();
+        if is_at_turn && let Some(found) = reader.endpoint.consumer().next_in_view() {
+            return Poll::Ready((self.take)(reader.endpoint.consumer().record(found).map(Some)));
         }
-        match if is_at_turn { consumer.poll_find_closely(cx) } else { Poll::Pending } {
-            Poll::Ready(Ok(Some(found))) => Poll::Ready(consumer.endpoint.record_closely(found).map(Some)),
-            Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        let received = match if is_at_turn { poll_find_closely(reader, cx) } else { Poll::Pending } {
+            Poll::Ready(Ok(Some(found))) => reader.endpoint.consumer().record_closely(found).map(Some),
+            Poll::Ready(Ok(None)) => Ok(None),
+            Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => {
-                self.0 = Some(consumer);
-                Poll::Pending
+                self.reader = Some(reader);
+                return Poll::Pending;
             }
-        }
+        };
+        Poll::Ready((self.take)(received))
     }
+}
+
+/// The next record, which counts as read, or the end, after none was in view.
+// Out of line, as on a thread.
+#[inline(never)]
+fn poll_find_closely<E: Consumes>(
+    reader: &mut Async<E>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<Found>, ReceiveError>> {
+    if let Some(found) = reader.endpoint.consumer().find_soon() {
+        return Poll::Ready(Ok(Some(found)));
+    }
+    if !reader.endpoint.consumer().has_news() {
+        ready!(reader.poll_armed(cx))?;
+    }
+    Poll::Ready(reader.endpoint.consumer().try_find())
 }
 
 impl Async<Tap> {
@@ -341,12 +375,11 @@ impl<T> Async<TypedConsumer<T>> {
     /// - [`TypedError::Receive`] for each error of [`Consumer::receive`]
     /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     #[inline]
-    pub async fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError>
+    pub fn receive(&mut self) -> impl Future<Output = Result<Option<TypedRecord<'_, T>>, TypedError>>
     where
         T: AnyBitPattern,
     {
-        self.has_news().await?;
-        self.get_mut().try_receive()
+        Receive { reader: Some(self), take: values_of }
     }
 
     /// The value of the next record, as [`TypedConsumer::receive_value`]. `None` is the end of the stream.
@@ -372,17 +405,11 @@ impl<T> Async<TypedConsumer<T>> {
     /// - [`TypedError::Count`] if it holds none, or several
     /// - [`TypedError::Bits`] if its bits are no `T`
     #[inline]
-    pub async fn receive_value(&mut self) -> Result<Option<T>, TypedError>
+    pub fn receive_value(&mut self) -> impl Future<Output = Result<Option<T>, TypedError>>
     where
         T: CheckedBitPattern,
     {
-        self.has_news().await?;
-        self.get_mut().try_receive_value()
-    }
-
-    #[inline]
-    async fn has_news(&mut self) -> Result<(), ReceiveError> {
-        poll_fn(|cx| self.poll_ready(cx, |consumer| consumer.untyped_mut().has_news_soon())).await
+        Receive { reader: Some(self), take: value_of }
     }
 }
 

@@ -46,6 +46,8 @@ pub use error::TypedError;
 pub use layout::Layout;
 pub use producer::{TypedBatch, TypedProducer};
 pub use record::TypedRecord;
+#[cfg(feature = "tokio")]
+pub(crate) use record::{value_of, values_of};
 pub use tap::TypedTap;
 
 use crate::error::{Error, Result};

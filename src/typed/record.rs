@@ -102,7 +102,7 @@ impl<T> Deref for TypedRecord<'_, T> {
 
 /// The values of a record that was received.
 #[inline]
-pub(super) fn values_of<T: AnyBitPattern, E>(
+pub(crate) fn values_of<T: AnyBitPattern, E>(
     received: Result<Option<Record<'_>>, E>,
 ) -> Result<Option<TypedRecord<'_, T>>, TypedError<E>> {
     let Some(record) = received? else { return Ok(None) };
@@ -114,7 +114,7 @@ pub(super) fn values_of<T: AnyBitPattern, E>(
 }
 
 /// The one value of a record that was received, copied and then checked.
-pub(super) fn value_of<T: CheckedBitPattern, E>(
+pub(crate) fn value_of<T: CheckedBitPattern, E>(
     received: Result<Option<Record<'_>>, E>,
 ) -> Result<Option<T>, TypedError<E>> {
     let Some(record) = received? else { return Ok(None) };
