@@ -105,7 +105,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Sends `records` records, each copied from one finished payload and published alone: by memcpy, or with `STREAM`
-    /// by [`stream`].
+    /// by [`stream`], which takes whole cache lines only.
     pub(crate) fn send_copies<const LEN: usize, const STREAM: bool>(&self, records: u64) {
         let mut payload = boxed::<LEN>();
         let mut limit = self.begin + self.slots::<LEN>();
@@ -119,7 +119,7 @@ impl<'a> Ring<'a> {
             let mut slot = self.slot::<LEN>(n);
             // SAFETY: as in `send`.
             let slot = unsafe { slot.as_mut() };
-            match STREAM && LEN.is_multiple_of(64) {
+            match STREAM {
                 true => stream(slot, payload),
                 false => slot.copy_from_slice(payload),
             }
@@ -335,13 +335,14 @@ impl<'a> Ring<'a> {
 /// Whether [`stream`] has stores that go past the caches: x86-64 alone has the ones that it is made of.
 pub(crate) const STREAMS: bool = cfg!(target_arch = "x86_64");
 
-/// Copies a payload past the caches: the lines of the slot are not fetched to be overwritten. The fence keeps the
-/// publication behind these stores, which it would overtake.
+/// Copies a payload of whole cache lines past the caches: the lines of the slot are not fetched to be overwritten. The
+/// fence keeps the publication behind these stores, which it would overtake.
 #[cfg(target_arch = "x86_64")]
 fn stream<const LEN: usize>(slot: &mut [u8; LEN], payload: &[u8; LEN]) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
     let (to, from) = (slot.as_mut_ptr().cast::<__m128i>(), payload.as_ptr().cast::<__m128i>());
-    assert!(LEN.is_multiple_of(64) && to.is_aligned(), "whole cache lines");
+    assert!(LEN.is_multiple_of(64), "{LEN} bytes are no whole cache lines");
+    assert!(to.is_aligned(), "slots begin on cache lines");
     for part in 0..LEN / 16 {
         // SAFETY: a payload has that many parts of 16 bytes.
         let from = unsafe { from.add(part) };
@@ -356,10 +357,10 @@ fn stream<const LEN: usize>(slot: &mut [u8; LEN], payload: &[u8; LEN]) {
     unsafe { _mm_sfence() };
 }
 
-/// As memcpy: nothing is planned that would call it.
+/// Nothing that needs it is planned here.
 #[cfg(not(target_arch = "x86_64"))]
-fn stream<const LEN: usize>(slot: &mut [u8; LEN], payload: &[u8; LEN]) {
-    slot.copy_from_slice(payload);
+fn stream<const LEN: usize>(_: &mut [u8; LEN], _: &[u8; LEN]) {
+    panic!("there are no streaming stores here");
 }
 
 /// The sender of a ring, record by record.

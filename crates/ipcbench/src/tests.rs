@@ -310,6 +310,8 @@ fn a_target_compares_the_best_of_its_subjects() {
     assert!(rate.is_reached_by(0.8) && !rate.is_reached_by(0.79));
     assert_eq!(value(time), 1.25);
     assert!(time.is_reached_by(1.25) && !time.is_reached_by(1.26));
+    let alone = Goal::NsAtMost(12.5);
+    assert!(alone.is_reached_by(12.5) && !alone.is_reached_by(12.6));
     let growth = Goal::GrowthBelow { ns: 1.0, steps: 2.5 };
     assert_eq!(value(growth), 1.0);
     assert!(growth.is_reached_by(0.9) && !growth.is_reached_by(1.0));

@@ -131,6 +131,13 @@ fn every_byte_of_a_copied_record_arrives() {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[should_panic(expected = "56 bytes are no whole cache lines")]
+fn what_cannot_be_streamed_is_not_copied_in_another_way() {
+    Ring::there(&shared(), 56).send_copies::<56, true>(1);
+}
+
 #[test]
 fn slots_that_say_that_they_are_full_are_not_written_before_they_were_read() {
     let shared = shared();
