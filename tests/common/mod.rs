@@ -25,6 +25,10 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// How many times [`DEADLINE`] a wait may take by the clock, whatever the machine does.
 const LOOKS_MAX: u32 = 5;
 
+/// How long an isolated body may take, as [`Steps`] count it: longer than any wait in it, so that it is the wait that
+/// says what did not happen. Looks that take long make a wait there as long as this process finds it by the clock.
+const ISOLATED_MAX: Duration = Duration::from_secs(DEADLINE.as_secs() * (LOOKS_MAX as u64 + 1));
+
 /// Is set once this is dropped, so also in a panic: threads that wait for it end.
 #[derive(Debug)]
 pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
@@ -84,7 +88,7 @@ pub(crate) fn isolated(test: &str, body: impl FnOnce()) {
     let log_path = dir.path().join("log");
     let log = File::create(&log_path).unwrap();
     let child = command(test, ISOLATED).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    let status = KillOnDrop(child).wait_for(2 * DEADLINE);
+    let status = KillOnDrop(child).wait_for(ISOLATED_MAX);
     let output = String::from_utf8_lossy(&fs::read(&log_path).unwrap()).into_owned();
     println!("{output}");
     output.lines().filter(|line| line.contains(SKIPPED)).for_each(say_past_the_harness);
