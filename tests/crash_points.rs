@@ -293,7 +293,7 @@ impl Run {
         joiner.expect("attached");
         goes_on(&mut producer);
         others.push(joiner);
-        ends_in_order(producer, others);
+        ends_in_order(producer, others, u64::from(!self.in_place));
     }
 
     fn producer_dies(&self, crew: &mut Crew) {
@@ -352,7 +352,7 @@ impl Run {
         producer.tell("go");
         producer.expect("going");
         goes_on(&mut producer);
-        ends_in_order(producer, vec![consumer]);
+        ends_in_order(producer, vec![consumer], 0);
         let (_, readings) = crew.check().unwrap_or_else(|fault| panic!("after {self:?}: {fault}"));
         readings.into_iter().flatten().map(|reading| reading.end - reading.first).sum()
     }
@@ -535,7 +535,7 @@ fn a_tap_that_is_killed_at_any_step_costs_nobody_anything() {
             victim.dies();
             let took = goes_on(&mut producer);
             assert!(took < SOON, "{point}: the producer went on after {took:?}");
-            ends_in_order(producer, vec![consumer, tap]);
+            ends_in_order(producer, vec![consumer, tap], 1);
             crew.check().unwrap_or_else(|fault| panic!("{point}: {fault}"));
             runs += 1;
         }

@@ -25,6 +25,7 @@ use crew::{Crew, Leaving, Manner, SOON, ends_in_order, goes_on, plays_a_role, re
 use ledger::{Ending, mix};
 use peer::Peer;
 use readers::{plays_a_part, read_for};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use successors::{Reads, Succession, is_successor};
@@ -34,6 +35,9 @@ const CONSUMERS: usize = 3;
 const TAPS: usize = 2;
 const KILLS_PER_LIFE_MAX: u64 = 8;
 const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// Of those that copy and were killed, one in this number may be evicted instead of found dead, and some more.
+const KILLED_PER_EVICTED: u64 = 50;
+const EVICTED_TOLERANCE: u64 = 10;
 
 struct Random(u64);
 
@@ -57,50 +61,71 @@ impl Random {
     }
 }
 
-/// The life of one lane, from its beginning to its end; how many kills there were, and how many records were read.
-fn live(mut crew: Crew, random: &mut Random) -> (u64, u64) {
+/// What there was in the lives of lanes.
+#[derive(Debug, Default)]
+struct Counts {
+    lives: u64,
+    kills: u64,
+    /// The consumers and taps that copy and were killed, on lanes that came to their end,
+    copies_killed: u64,
+    /// and those of them that were evicted instead of found dead.
+    evicted: u64,
+    /// Those that were read.
+    records: u64,
+}
+
+/// The life of one lane, from its beginning to its end.
+fn live(mut crew: Crew, random: &mut Random) -> Counts {
     let mut producer = crew.producer(random.below(u64::MAX), None);
     producer.tell("go");
     producer.expect("going");
-    let mut consumers: Vec<Peer> = (0..CONSUMERS).map(|_| crew.consumer(random.manner(), None)).collect();
+    let newcomer = |crew: &mut Crew, random: &mut Random| {
+        let manner = random.manner();
+        (manner.in_place, crew.consumer(manner, None))
+    };
+    let mut consumers: Vec<(bool, Peer)> = (0..CONSUMERS).map(|_| newcomer(&mut crew, random)).collect();
     // Taps come and go beside them, and nobody waits for one.
     let mut taps: Vec<Peer> = (0..TAPS).map(|_| crew.tap(random.below(2) == 1, false, None)).collect();
-    let mut kills = 0;
+    let (mut kills, mut copies_killed) = (0, 0);
     for _ in 0..random.below(KILLS_PER_LIFE_MAX + 1) {
         random.pause();
-        let newcomer = crew.tap(random.below(2) == 1, false, None);
-        std::mem::replace(&mut taps[random.below(TAPS as u64) as usize], newcomer).kill();
-        kills += 1;
-        let newcomer = crew.consumer(random.manner(), None);
+        let tap = crew.tap(random.below(2) == 1, false, None);
+        std::mem::replace(&mut taps[random.below(TAPS as u64) as usize], tap).kill();
+        let consumer = newcomer(&mut crew, random);
         // Perhaps before it has attached.
-        std::mem::replace(&mut consumers[random.below(CONSUMERS as u64) as usize], newcomer).kill();
-        kills += 1;
+        let (in_place, victim) = std::mem::replace(&mut consumers[random.below(CONSUMERS as u64) as usize], consumer);
+        victim.kill();
+        kills += 2;
+        copies_killed += 1 + u64::from(!in_place);
         let took = goes_on(&mut producer);
         assert!(took < SOON, "the producer went on after {took:?}");
     }
     random.pause();
+    let mut evicted = 0;
+    let mut readers: Vec<Peer> = consumers.into_iter().map(|(_, consumer)| consumer).chain(taps).collect();
     if random.below(4) == 0 {
-        consumers.extend(taps);
-        consumers.iter_mut().for_each(|consumer| consumer.expect("attached"));
-        ends_in_order(producer, consumers);
+        readers.iter_mut().for_each(|reader| reader.expect("attached"));
+        evicted = ends_in_order(producer, readers, copies_killed);
     } else {
+        copies_killed = 0;
         producer.kill();
         kills += 1;
         let died = Stopwatch::start();
-        for mut consumer in consumers.into_iter().chain(taps) {
+        for mut reader in readers {
             // Perhaps the producer died before it had attached.
-            if consumer.heard() == "attached" {
-                consumer.expect("ended PeerDead");
+            if reader.heard() == "attached" {
+                reader.expect("ended PeerDead");
                 assert!(died.elapsed() < SOON, "a consumer learnt of it after {:?}", died.elapsed());
             }
-            consumer.finish();
+            reader.finish();
         }
     }
     let (_, readings) = crew.check().unwrap_or_else(|fault| panic!("{fault}"));
     let readings: Vec<_> = readings.into_iter().flatten().collect();
     let ends: Vec<u64> = readings.iter().filter(|one| one.how == Some(Ending::PeerDead)).map(|one| one.end).collect();
     assert!(ends.iter().all(|end| *end == ends[0]), "all have read to the same last record: {ends:?}");
-    (kills, readings.iter().map(|reading| reading.end - reading.first).sum())
+    let records = readings.iter().map(|reading| reading.end - reading.first).sum();
+    Counts { lives: 1, kills, copies_killed, evicted, records }
 }
 
 fn number_from_environment(name: &str) -> Option<u64> {
@@ -117,7 +142,7 @@ fn kills_at_random_times_lose_nothing_and_leave_nothing() {
     let seconds = number_from_environment("FDRING_SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
     let seed = number_from_environment("FDRING_SOAK_SEED").unwrap_or_else(|| mix(u64::from(std::process::id())));
     println!("the seed is {seed}: FDRING_SOAK_SEED={seed} plays the same again");
-    let (begin, lives, kills, records) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (begin, lives, total) = (Instant::now(), AtomicU64::new(0), Mutex::new(Counts::default()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -126,16 +151,25 @@ fn kills_at_random_times_lose_nothing_and_leave_nothing() {
                 let address = dir.path().join("socket").display().to_string();
                 while begin.elapsed() < Duration::from_secs(seconds) {
                     let life = lives.fetch_add(1, Ordering::Relaxed);
-                    let (killed, read) = live(Crew::new(test, &address), &mut Random(mix(seed ^ mix(life))));
-                    kills.fetch_add(killed, Ordering::Relaxed);
-                    records.fetch_add(read, Ordering::Relaxed);
+                    let counts = live(Crew::new(test, &address), &mut Random(mix(seed ^ mix(life))));
+                    let mut total = total.lock().unwrap();
+                    total.lives += counts.lives;
+                    total.kills += counts.kills;
+                    total.copies_killed += counts.copies_killed;
+                    total.evicted += counts.evicted;
+                    total.records += counts.records;
                 }
             });
         }
     });
-    let (lives, kills, records) = (lives.into_inner(), kills.into_inner(), records.into_inner());
+    let Counts { lives, kills, copies_killed, evicted, records } = total.into_inner().unwrap();
+    let evicted_max = copies_killed / KILLED_PER_EVICTED + EVICTED_TOLERANCE;
+    assert!(evicted <= evicted_max, "{evicted} were evicted of {copies_killed} that copy and were killed");
     let seconds = begin.elapsed().as_secs();
-    println!("proof: soak | lives {lives} | kills {kills} | records {records} | seconds {seconds} | seed {seed}");
+    println!(
+        "proof: soak | lives {lives} | kills {kills} | evicted {evicted} | records {records} | seconds {seconds} \
+         | seed {seed}"
+    );
 }
 
 /// As long as the other, one after another at the one place of a lane.

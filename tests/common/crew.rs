@@ -141,8 +141,9 @@ pub(crate) fn goes_on(producer: &mut Peer) -> Duration {
 }
 
 /// Has the lane end: every consumer leaves, nobody but the dead is missing, and the producer is left with what it had
-/// before anyone came, and at last with nothing.
-pub(crate) fn ends_in_order(mut producer: Peer, consumers: Vec<Peer>) {
+/// before anyone came, and at last with nothing. Of those that copy, taps too, `killed` were killed; how many of these
+/// were evicted.
+pub(crate) fn ends_in_order(mut producer: Peer, consumers: Vec<Peer>, killed: u64) -> u64 {
     producer.tell("last");
     producer.expect("sent");
     for mut consumer in consumers {
@@ -150,13 +151,16 @@ pub(crate) fn ends_in_order(mut producer: Peer, consumers: Vec<Peer>) {
         consumer.finish();
     }
     producer.tell("census");
-    // Whoever lives and was evicted fails. One that is killed while somebody looks at its memory, see proc_pid_maps(5),
-    // has it for a moment longer, and is put out like one that lives.
+    // One that lives and was evicted fails. One that is killed while somebody looks at its memory, see
+    // proc_pid_maps(5), has it for a moment longer, and if it copies it is put out like one that lives.
     let said = producer.heard();
-    assert!(said.starts_with("as before, "), "{said}");
+    let evicted = said.strip_prefix("as before, ").and_then(|said| said.strip_suffix(" evicted")?.parse().ok());
+    let evicted = evicted.unwrap_or_else(|| panic!("{said}"));
+    assert!(evicted <= killed, "{said}, but only {killed} that copy were killed");
     producer.tell("finish");
     producer.expect("finished");
     producer.finish();
+    evicted
 }
 
 struct Writing {
