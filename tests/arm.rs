@@ -201,6 +201,12 @@ fn plays_a_role() -> bool {
 /// Kills the other end of `endpoint`, and has it polled once, as long after that as a poller at 20 Hz waits.
 fn learns_of_a_death<E>(what: &str, mut endpoint: E, other: Peer, poll: impl Fn(&mut E) -> Poll) {
     wait_until("it has joined, and nothing more is there", || poll(&mut endpoint) == Poll::Nothing);
+    // It has just looked at its session, and need not do so again for some milliseconds.
+    let begin = Instant::now();
+    wait_until("it has polled for a while", || {
+        assert_eq!(poll(&mut endpoint), Poll::Nothing, "{what}");
+        begin.elapsed() >= Duration::from_millis(20)
+    });
     other.kill();
     // It is reaped.
     let begin = Instant::now();

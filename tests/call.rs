@@ -116,6 +116,25 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_answers_no_other() {
     assert_eq!((caller.stats().stray, caller.stats().timed_out), (1, 2));
 }
 
+/// A service looks at its only caller for a moment after each request: what it finds then is late if it was late when
+/// the look began.
+#[test]
+fn a_request_that_is_late_is_not_received_after_one_that_is_not() {
+    let (mut service, mut caller) = pair();
+    for round in 1..=10 {
+        let mut timely = caller.send(b"in time", DEADLINE).unwrap();
+        let mut late = caller.send(b"late", Duration::from_millis(1)).unwrap();
+        let begun = Instant::now();
+        wait_until("its time is up", || begun.elapsed() >= Duration::from_millis(20));
+        service.receive_timeout(DEADLINE).unwrap().reply(b"done").unwrap();
+        let nothing = service.receive_timeout(Duration::from_millis(1));
+        assert!(matches!(nothing, Err(ReceiveError::TimedOut)), "{nothing:?}");
+        assert_eq!((service.stats().requests, service.stats().expired), (round, round));
+        assert_eq!(&caller.wait(&mut timely).unwrap().unwrap()[..], b"done");
+        assert!(matches!(caller.wait(&mut late), Err(CallError::TimedOut)));
+    }
+}
+
 #[test]
 fn a_call_as_a_whole_has_its_first_reply_and_all_of_its_time() {
     let (mut service, mut caller) = pair();

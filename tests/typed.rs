@@ -5,7 +5,7 @@ mod common;
 #[path = "common/lanes.rs"]
 mod lanes;
 
-use common::{DEADLINE, unique_name};
+use common::{DEADLINE, unique_name, wait_until};
 use fdring::call::{TypedCaller, TypedService};
 use fdring::errors::{ErrorKind, ReceiveError, SendError, TapError};
 use fdring::options::LaneOptions;
@@ -236,7 +236,7 @@ fn both_ends_of_calls_with_values_arm_and_count() {
     let key = selector.add(service).unwrap();
     // That it has joined is news, of which nothing is received.
     let mut ticket = caller.send(&7, DEADLINE).unwrap();
-    while !caller.arm().unwrap() {}
+    wait_until("the caller has no more news", || caller.arm().unwrap());
     let request = loop {
         assert_eq!(selector.wait_timeout(DEADLINE), Ok(key));
         match selector.get_mut(key).unwrap().try_receive() {
@@ -253,9 +253,10 @@ fn both_ends_of_calls_with_values_arm_and_count() {
     let service = selector.get_mut(key).unwrap();
     assert_eq!((service.stats().joined, service.stats().requests, service.stats().replies), (1, 1, 1));
     // Bare, without a selector.
-    while !service.arm().unwrap() {
+    wait_until("the service has no more news either", || {
         assert!(matches!(service.try_receive(), Err(ReceiveError::Empty)));
-    }
+        service.arm().unwrap()
+    });
     let _ticket = caller.send(&8, DEADLINE).unwrap();
     assert!(is_readable(service));
 }
