@@ -2343,7 +2343,7 @@ FAULTS = [
     ("Pins::check: each process is read again", INSPECT_PROCESS,
      [("Some(index) => self.0[index].check_running(),", "Some(_) => Process::open_again(view).map(drop),")],
      "lib inspect::survey"),
-    ("writer: the first one that is found", INSPECT_SURVEY, [(".min_by_key(|process| process.started)", ".next()")],
+    ("writer: the first one that is found", INSPECT_SURVEY, [(".min_by_key(|place| (place.process.started, is_child(place)))", ".next()")],
      "lib inspect::survey"),
     ("or_unseen: told of another that has the file", INSPECT_SURVEY, [("scope == Some(process.pid)", "false")],
      "test inspect_strangers a_fault_is_told"),
