@@ -6,8 +6,8 @@
 //! kill.
 //!
 //! [`sync`](crate::sync) counts a point of the name `store` before each store to a word that both sides see. So a point
-//! has a name of its own only if a test asserts what is true when a process dies there, such as whether the record was
-//! published. `ring` has none.
+//! of a step within a record has a name of its own only if a test asserts whether the record was published; the other
+//! names are steps of a session, at each of which a test kills. `ring` has none.
 
 /// Dies here if the environment says so: `point!("producer-before-header")`. A second argument is an expression that is
 /// evaluated first: for a step that is otherwise never half done.

@@ -255,7 +255,7 @@ impl LaneOptions {
     ///
     /// It halves the cost of a publication, and makes falling asleep some microseconds slower. Turn it off if other
     /// processes must not interrupt the cores of this process, or if a wake-up must never be 10 ms late: that happens
-    /// in about one of a million sleeps, after a thread of this process has ended or slept.
+    /// in about one sleep in a million, after a thread of this process has ended or slept.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;
@@ -370,8 +370,8 @@ impl LaneOptions {
     /// Whether consumers get a bell to ring when they release, so that an event loop can wait for room:
     /// [`Producer::arm`](crate::Producer::arm). Default: false.
     ///
-    /// It takes one more descriptor for each consumer at both ends, and 3 more at the producer's: a session has at most
-    /// 63 such lanes. Consumers of implementations that do not know such lanes are refused.
+    /// It takes one more descriptor for each consumer at both ends, and 3 more at the producer's for the lane. A
+    /// session has at most 63 such lanes. Consumers of implementations that do not know such lanes are refused.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;
@@ -394,11 +394,11 @@ impl LaneOptions {
     /// other consumers, and taps, learn how many there are. Consumers of implementations that do not know such lanes
     /// are refused.
     ///
-    /// Descriptors that a consumer has not received yet are in flight, and no more than 384 or so are in flight to one
-    /// consumer. That is enough for 24 records sent one by one if this number is at most 16, and for 3 if it is 253. Of
-    /// records that were [sent many at once](crate::Producer::send_many_with_fds), 24 groups can be in flight. To
-    /// receive the descriptors of one record of a group, a consumer needs room in its table for those of the whole
-    /// group: 16 at most.
+    /// Descriptors that a consumer has not received yet are in flight, and at most about 384 are in flight to one
+    /// consumer, or those of 3 records if that is more. That is enough for 24 records sent one by one if this number is
+    /// at most 16, and for 3 if it is 253. Of records that were [sent many at
+    /// once](crate::Producer::send_many_with_fds), 24 groups can be in flight. To receive the descriptors of one record
+    /// of a group, a consumer needs room in its table for those of the whole group: 16 at most.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;
@@ -525,7 +525,7 @@ pub struct ConsumerInfo {
     pub still_since: Instant,
     /// Whether it sleeps until more is published. It may wake at any moment.
     pub is_asleep: bool,
-    /// Whether it reads in place. Such a consumer is never evicted while it lives.
+    /// Whether it reads in place. Such a consumer is never evicted for being slow.
     pub reads_in_place: bool,
     /// Whether it has left, died or been evicted, and its place is kept for a successor: see
     /// [`NoConsumer`].

@@ -1,6 +1,6 @@
 //! Zero-copy shared-memory IPC for Linux. One process writes records into a ring that it owns; any number of others
-//! read them in place. Publish and subscribe, broadcast, fan-out, one producer and many consumers (SPMC), at memory
-//! speed, between processes that need not trust each other.
+//! read them, in place or as copies: publish and subscribe, broadcast, fan-out, one producer and many consumers (SPMC),
+//! at memory speed. Processes that copy need not trust each other.
 //!
 //! A [`Producer`] creates a *lane*: a ring in sealed memory that no other process can ever write to. A [`Server`]
 //! offers it at an [`Address`](options::Address). A process that connects there receives the lane's descriptors, all in
@@ -68,8 +68,9 @@
 //!   waits. [`SlowConsumer`](options::SlowConsumer) and [`NoConsumer`](options::NoConsumer) change that.
 //! - The calls that reserve, send and receive come in four forms. The plain form waits until it is done, `try_…` never
 //!   waits, `…_timeout` gives up after a `Duration`, and `…_deadline` at an `Instant` that several calls can share.
-//!   Calls to a service, and calls that wait for other processes, such as [`Producer::wait_for_consumers`], always take
-//!   a timeout. The few that lack a form say what to do instead. Waiting spins first, then sleeps in the kernel.
+//!   Calls to a service, and calls such as [`Producer::wait_for_consumers`], always take a timeout; `connect` has one
+//!   among its options. The few that lack a form say what to do instead. Waiting spins first, then sleeps in the
+//!   kernel.
 //! - A consumer learns how its lane ended: finished, abandoned, producer dead, session closed, or seat taken away. A
 //!   crash loses nothing that was published. It leaves at most two file names, which the next [`Server`] at that path
 //!   reuses.
@@ -82,10 +83,10 @@
 //! other processes of the same user: they can trace it anyway.
 //!
 //! Producers, consumers and servers belong to the process that created them. In a forked child every operation returns
-//! an error, and every drop is harmless. The child must not touch the bytes of a
-//! [`Reservation`](parts::Reservation), or of a [`Record`] read in place: the ring is not mapped there, and other
-//! memory may be. Only [`OwnedRecord`] checks this, and panics; otherwise it is the responsibility of the code that
-//! calls `fork`, which is unsafe. A closure that is called with records in the ring must not return in a forked child.
+//! an error, and every drop is harmless. The child must not touch the bytes of a [`Reservation`](parts::Reservation),
+//! or of a [`Record`] read in place: the ring is not mapped there, and other memory may be mapped instead. Only
+//! [`OwnedRecord`] checks this, and panics; otherwise it is the responsibility of the code that calls `fork`, which is
+//! unsafe. A closure that is called with records in the ring must not return in a forked child.
 //!
 //! # In place or copied
 //!
@@ -120,12 +121,12 @@
 //! | hold | a record kept in the ring after later ones were read: until it is dropped, no later one is released |
 //! | seat | the small region in which one consumer says what it has released and whether it sleeps |
 //! | session | one connection between a consumer and a producer, for one or several lanes; either may have listened |
-//! | bell | what a producer rings to wake a consumer |
+//! | bell | what a producer rings to wake a consumer; a *space bell* wakes a producer |
 //! | tap | a lossy reader: it never holds the lane back, and counts what it missed |
 //! | lossless | getting every record, because the producer waits for the reader. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
 //! | feed | a consumer that outlives its producers: it connects again, and says so |
-//! | steward | the thread of a process that listens: it accepts sessions, and notices when they end |
+//! | steward | the thread that serves the sessions of an end that listens, or of a producer that has connected |
 //! | parcel | buffers in sealed memory that go from process to process, and outlive every ring |
 //! | place | the position that a lane keeps for a consumer that has gone, until another one resumes there |
 

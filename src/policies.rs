@@ -106,8 +106,8 @@ pub enum SlowConsumer {
         /// The time that a consumer may hold a full ring back.
         after: Duration,
     },
-    /// It evicts a consumer that copies, and goes on. A consumer that reads in place may be reading the very bytes
-    /// that would be overwritten, and is never evicted while it lives: the call fails as with [`Fail`](Self::Fail).
+    /// It evicts a consumer that copies, and goes on. A consumer that reads in place may be reading the very bytes that
+    /// would be overwritten, and is never evicted for being slow: the call fails as with [`Fail`](Self::Fail).
     Evict {
         /// The time that a consumer may hold a full ring back.
         after: Duration,

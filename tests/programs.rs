@@ -1,5 +1,5 @@
-//! Eight programs as users write them, each of several processes, by the shortest way that the interface has: a camera,
-//! ticks, a loader, a log daemon, a service, tasks, descriptors, mistakes.
+//! Eight programs as users write them, all but the last of several processes, by the shortest way that the interface
+//! has: a camera, ticks, a loader, a log daemon, a service, tasks, descriptors, mistakes.
 //!
 //! None of them tries again by itself, sleeps for what can be waited for, or names a default. The comment at each says
 //! what it used to take, which calls do it now, and what is still not possible.
@@ -110,7 +110,7 @@ fn a_camera_with_a_detector_a_viewer_and_a_recorder_that_hangs() {
     }
 }
 
-/// A price, as it lies in the ring. A program has the last two lines from `#[derive(Pod, Zeroable)]`.
+/// A price, as it lies in the ring. A program has the two impls from `#[derive(Pod, Zeroable)]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 struct Tick {

@@ -66,11 +66,11 @@ impl Random {
 struct Counts {
     lives: u64,
     kills: u64,
-    /// The consumers and taps that copy and were killed, on lanes that came to their end,
-    copies_killed: u64,
-    /// and those of them that were evicted instead of found dead.
+    /// Consumers that copy, and taps, that were killed on lanes that came to their end.
+    copying_killed: u64,
+    /// How many of these were evicted instead of found dead.
     evicted: u64,
-    /// Those that were read.
+    /// Records that were read.
     records: u64,
 }
 
@@ -86,7 +86,7 @@ fn live(mut crew: Crew, random: &mut Random) -> Counts {
     let mut consumers: Vec<(bool, Peer)> = (0..CONSUMERS).map(|_| newcomer(&mut crew, random)).collect();
     // Taps come and go beside them, and nobody waits for one.
     let mut taps: Vec<Peer> = (0..TAPS).map(|_| crew.tap(random.below(2) == 1, false, None)).collect();
-    let (mut kills, mut copies_killed) = (0, 0);
+    let (mut kills, mut copying_killed) = (0, 0);
     for _ in 0..random.below(KILLS_PER_LIFE_MAX + 1) {
         random.pause();
         let tap = crew.tap(random.below(2) == 1, false, None);
@@ -96,7 +96,7 @@ fn live(mut crew: Crew, random: &mut Random) -> Counts {
         let (in_place, victim) = std::mem::replace(&mut consumers[random.below(CONSUMERS as u64) as usize], consumer);
         victim.kill();
         kills += 2;
-        copies_killed += 1 + u64::from(!in_place);
+        copying_killed += 1 + u64::from(!in_place);
         let took = goes_on(&mut producer);
         assert!(took < SOON, "the producer went on after {took:?}");
     }
@@ -105,9 +105,9 @@ fn live(mut crew: Crew, random: &mut Random) -> Counts {
     let mut readers: Vec<Peer> = consumers.into_iter().map(|(_, consumer)| consumer).chain(taps).collect();
     if random.below(4) == 0 {
         readers.iter_mut().for_each(|reader| reader.expect("attached"));
-        evicted = ends_in_order(producer, readers, copies_killed);
+        evicted = ends_in_order(producer, readers, copying_killed);
     } else {
-        copies_killed = 0;
+        copying_killed = 0;
         producer.kill();
         kills += 1;
         let died = Stopwatch::start();
@@ -125,7 +125,7 @@ fn live(mut crew: Crew, random: &mut Random) -> Counts {
     let ends: Vec<u64> = readings.iter().filter(|one| one.how == Some(Ending::PeerDead)).map(|one| one.end).collect();
     assert!(ends.iter().all(|end| *end == ends[0]), "all have read to the same last record: {ends:?}");
     let records = readings.iter().map(|reading| reading.end - reading.first).sum();
-    Counts { lives: 1, kills, copies_killed, evicted, records }
+    Counts { lives: 1, kills, copying_killed, evicted, records }
 }
 
 fn number_from_environment(name: &str) -> Option<u64> {
@@ -155,16 +155,16 @@ fn kills_at_random_times_lose_nothing_and_leave_nothing() {
                     let mut total = total.lock().unwrap();
                     total.lives += counts.lives;
                     total.kills += counts.kills;
-                    total.copies_killed += counts.copies_killed;
+                    total.copying_killed += counts.copying_killed;
                     total.evicted += counts.evicted;
                     total.records += counts.records;
                 }
             });
         }
     });
-    let Counts { lives, kills, copies_killed, evicted, records } = total.into_inner().unwrap();
-    let evicted_max = copies_killed / KILLED_PER_EVICTED + EVICTED_TOLERANCE;
-    assert!(evicted <= evicted_max, "{evicted} were evicted of {copies_killed} that copy and were killed");
+    let Counts { lives, kills, copying_killed, evicted, records } = total.into_inner().unwrap();
+    let evicted_max = copying_killed / KILLED_PER_EVICTED + EVICTED_TOLERANCE;
+    assert!(evicted <= evicted_max, "{evicted} were evicted of {copying_killed} that copy and were killed");
     let seconds = begin.elapsed().as_secs();
     println!(
         "proof: soak | lives {lives} | kills {kills} | evicted {evicted} | records {records} | seconds {seconds} \

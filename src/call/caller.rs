@@ -40,7 +40,7 @@ pub(super) use until::Until;
 /// at once with [`CallError::Lost`]: the service may or may not have executed them. The next call connects again, and
 /// keeps trying for [`patience`](CallerOptions::patience).
 ///
-/// A caller is `Send`. Give each thread that calls a caller of its own.
+/// A caller is `Send`. Give each thread its own caller.
 ///
 /// ```
 /// use fdring::call::{Caller, Service};
@@ -110,8 +110,8 @@ impl Caller {
     ///
     /// - [`Error::Os`] if nobody listens there, or the system is short of memory or descriptors
     /// - [`Error::Invalid`] if the address is out of range
-    /// - [`Error::Refused`] if the service refuses, for example because it has its most callers already, or because a
-    ///   server listens there, which is no service
+    /// - [`Error::Refused`] if the service refuses, for example because it already has as many callers as it allows, or
+    ///   because what listens there is not a service
     /// - [`Error::Forbidden`] if the service runs as another user
     /// - [`Error::Peer`] if the service breaks the protocol, or offers what is beyond the limits
     /// - [`Error::Closed`] if the service closes the connection

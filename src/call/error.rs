@@ -30,8 +30,8 @@ use std::io;
 /// ```
 #[non_exhaustive]
 pub enum CallError {
-    /// No reply is there now. Only [`try_wait`](super::Caller::try_wait) and
-    /// [`wait_timeout`](super::Caller::wait_timeout) return this; the call goes on.
+    /// No reply is there now. Only [`try_wait`](super::Caller::try_wait), [`wait_timeout`](super::Caller::wait_timeout)
+    /// and [`wait_deadline`](super::Caller::wait_deadline) return this; the call goes on.
     Empty,
     /// No reply came before the deadline of the call, which is over.
     TimedOut,

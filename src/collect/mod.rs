@@ -43,7 +43,7 @@ use std::time::Duration;
 /// producers are read in place.
 ///
 /// A producer may create a lane, connect, send, finish and exit at once: everything it sent after its `connect`
-/// returned is read, even if this process was stopped meanwhile. Lanes are read from their oldest record.
+/// returned is read, even if this process was suspended meanwhile. Lanes are read from their oldest record.
 ///
 /// ```
 /// use fdring::Producer;
@@ -79,8 +79,8 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
-/// By default 64 producers are admitted at a time, see [`CollectorOptions::listener`]. They join while a method of the
-/// collector runs: until then their `connect` waits.
+/// By default, at most 64 producers are connected at a time, see [`CollectorOptions::listener`]. They join only while a
+/// method of the collector runs; until then their `connect` waits.
 ///
 /// Dropping it stops listening and ends all its sessions.
 #[derive(Debug)]

@@ -11,10 +11,10 @@
 //!
 //! The first word of a name says what it costs, here and in [`ring::reader`](crate::ring::reader):
 //!
-//! - *next*: headers are loaded, and nothing else. So it finds what is in view.
-//! - *peek*: `published` is loaded, and only compared.
-//! - *poll*: `published` is loaded and judged; if there is nothing new, the lane's state, too.
-//! - *wait*: peeks and polls again and again; some waits sleep.
+//! - *next*: headers are loaded, and what was read may be released. So it finds what is in view.
+//! - *peek*: `published` is loaded and compared; it is judged only if it has changed.
+//! - *poll*: `published` is loaded and judged; up to the end, the lane's state is loaded too if nothing is there.
+//! - *wait*: peeks or polls again and again; some waits sleep.
 //! - *find*: all of these in turn, as far as its caller waits, up to a record that is not handed out yet.
 //!
 //! A name ends in *closely* if it goes on where the quick way, inlined into the caller's loop, found nothing; and in
@@ -34,8 +34,7 @@ use crate::link::Fate;
 use crate::memory::pays_to_fetch_ahead;
 use crate::os::clock::coarse_now;
 use crate::os::spin::has_one_processor;
-use crate::ring::cursor::Found;
-use crate::ring::reader::Polled;
+use crate::ring::cursor::{Found, Polled};
 use crate::ring::sleep::Sleeps;
 use std::mem;
 use std::time::Duration;
@@ -46,7 +45,7 @@ const PEEKS_MAX: u32 = 32;
 const TRIES_PER_PEEK: u32 = 4;
 /// After this many looks of calls that do not wait, the next one is not put off.
 const TRIES_OF_LULL: u32 = PEEKS_MAX * TRIES_PER_PEEK;
-/// An answer is fetched as a whole if the last one had more bytes than this, header and all.
+/// An answer's first lines are fetched together if the last one had more bytes than this, header and all.
 const ANSWER_READ_AT_ONCE_BYTES: u64 = 2 * LINE_BYTES;
 /// How much of an answer is fetched together: the processor brings the rest by itself meanwhile.
 const FETCHED_OF_ANSWER_BYTES: u64 = 24 * LINE_BYTES;
@@ -111,7 +110,7 @@ impl Consumer {
         if !self.may_spin_for_news() {
             return None;
         }
-        self.pace.hold();
+        self.pace.put_off();
         // An answer's line comes together with that of `published`, not after it: a sixth off round trips of up to
         // 56 B. Longer records take longer so: their first line is taken away while they are written.
         let fetches_ahead = self.expected_bytes <= LINE_BYTES && pays_to_fetch_ahead();
@@ -162,7 +161,7 @@ impl Consumer {
     #[inline(never)]
     pub(super) fn poll_or_empty(&mut self) -> Result<Option<Found>, ReceiveError> {
         if self.may_spin_for_news() {
-            self.pace.hold();
+            self.pace.put_off();
         }
         match self.poll()? {
             Polled::Found(found) => {
@@ -188,7 +187,7 @@ impl Consumer {
             return true;
         }
         if self.may_spin_for_news() {
-            self.pace.hold();
+            self.pace.put_off();
         }
         let has_news = self.reader.refresh().unwrap_or(true);
         if has_news {

@@ -98,9 +98,9 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// # }
 /// ```
 ///
-/// A [`Record`] borrows its consumer, so that its bytes cannot change while it is used. A consumer is therefore not an
-/// `Iterator`, whose items could be kept. To keep a record, call [`Record::into_owned`], or copy it with `to_vec`.
-/// After the last use of the record, the consumer's other methods can be called in the same loop, as above.
+/// A [`Record`] borrows its consumer, so that its bytes cannot change while it is used. That is why it is not an
+/// `Iterator`: an iterator's items can be kept. To keep a record, call [`Record::into_owned`], or copy it with
+/// `to_vec`. After the last use of the record, the consumer's other methods can be called in the same loop, as above.
 ///
 /// A consumer is `Send` and `Sync`. It can be moved to another thread.
 #[derive(Debug)]

@@ -184,7 +184,7 @@ pub struct OwnedRecord {
 
 // Few words: a record is moved some times before it is where it stays.
 enum Bytes {
-    TapCopy(KeptCopy),
+    Copied(KeptCopy),
     Held(Held),
 }
 
@@ -248,7 +248,7 @@ impl OwnedRecord {
         };
         let Some((release, trust)) = in_place else {
             let copy = KeptCopy::new(payload, align, record.published_at());
-            return Self { bytes: Bytes::TapCopy(copy), tag, position };
+            return Self { bytes: Bytes::Copied(copy), tag, position };
         };
         assert!(
             !release.seat().guard.is_child(),
@@ -317,7 +317,7 @@ impl OwnedRecord {
     /// ```
     pub fn published_at(&self) -> Option<MonotonicTime> {
         match &self.bytes {
-            Bytes::TapCopy(copy) => copy.is_stamped.then(|| MonotonicTime::from_nanos(copy.time_ns)),
+            Bytes::Copied(copy) => copy.is_stamped.then(|| MonotonicTime::from_nanos(copy.time_ns)),
             Bytes::Held(held) => time_of(held.hold.lane(), held.hold.seat(), self.position),
         }
     }
@@ -359,7 +359,7 @@ impl Deref for OwnedRecord {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::TapCopy(copy) => copy.payload(),
+            Bytes::Copied(copy) => copy.payload(),
             Bytes::Held(held) => {
                 assert!(!held.is_forked(), "a record that is held in the ring is not there in a forked child");
                 let lane = held.hold.lane();

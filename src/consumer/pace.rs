@@ -33,15 +33,15 @@ const PROMPT_PEEKS_MAX: u32 = 1;
 /// half as many lines, far records of 56 B that are published one by one took 13 instead of 9.8 ns, those of 256 B 47
 /// instead of 36. A reader of four near lanes whose records are published one by one takes 5 to 7 % longer so. (An EPYC
 /// of Zen 5.)
-const HOLD_NS: RangeInclusive<u64> = 450..=3600;
+const DELAY_NS: RangeInclusive<u64> = 450..=3600;
 /// A stream that brings less than a cache line in this time gains nothing by waiting.
-const HOLD_PER_LINE_NS: u64 = 150;
+const DELAY_PER_LINE_NS: u64 = 150;
 /// A look that brings this many cache lines needs no wait before the next one.
 const LINES_ENOUGH: u64 = 512;
 /// Nor does one that brings this part of the ring: a producer that finds it full waits for the consumer.
 const RING_PART_ENOUGH: u64 = 4;
 /// A shorter wait is none.
-const HOLD_LEAST_NS: u64 = 25;
+const DELAY_LEAST_NS: u64 = 25;
 /// After this many looks in a row that were put off and brought the same number of bytes, they are taken for round
 /// trips: what a stream brings varies.
 const EQUAL_LOOKS_MAX: u32 = 8;
@@ -88,7 +88,7 @@ enum Mode {
         equal: u32,
     },
     /// Puts looks off, since there is a stream.
-    Follow { hold_ns: u64 },
+    Follow { delay_ns: u64 },
 }
 
 impl Mode {
@@ -119,20 +119,20 @@ impl Pace {
 
     /// Waits until the next look is due, which comes right after.
     #[inline]
-    pub(super) fn hold(&mut self) {
-        match self.hold_ns() {
+    pub(super) fn put_off(&mut self) {
+        match self.delay_ns() {
             0 => {}
-            hold_ns => self.last_look = Some(self.spin_until_due(Duration::from_nanos(hold_ns))),
+            delay_ns => self.last_look = Some(self.spin_until_due(Duration::from_nanos(delay_ns))),
         }
     }
 
-    /// Spins until `hold` has passed since the last look. Returns the time then. A consumer that was busy elsewhere
+    /// Spins until `delay` has passed since the last look. Returns the time then. A consumer that was busy elsewhere
     /// need not wait.
     #[inline(never)]
-    fn spin_until_due(&self, hold: Duration) -> Instant {
+    fn spin_until_due(&self, delay: Duration) -> Instant {
         let mut now = Instant::now();
         let last_look = self.last_look.unwrap_or(now);
-        while now.duration_since(last_look) < hold {
+        while now.duration_since(last_look) < delay {
             std::hint::spin_loop();
             now = Instant::now();
         }
@@ -142,14 +142,14 @@ impl Pace {
     /// Whether looks are put off now.
     #[cfg(test)]
     pub(super) fn puts_off(&self) -> bool {
-        self.hold_ns() != 0
+        self.delay_ns() != 0
     }
 
-    fn hold_ns(&self) -> u64 {
+    fn delay_ns(&self) -> u64 {
         match self.mode {
             Mode::Watch { .. } => 0,
-            Mode::Probe { .. } => *HOLD_NS.end(),
-            Mode::Follow { hold_ns } => hold_ns,
+            Mode::Probe { .. } => *DELAY_NS.end(),
+            Mode::Follow { delay_ns } => delay_ns,
         }
     }
 
@@ -182,7 +182,7 @@ impl Pace {
     pub(super) fn note_found(&mut self, peeks: u32, more_bytes: u64) {
         let lines = more_bytes / LINE_BYTES;
         self.answers = if lines == 0 { self.answers.saturating_add(1) } else { 0 };
-        if lines * HOLD_PER_LINE_NS < self.hold_ns() {
+        if lines * DELAY_PER_LINE_NS < self.delay_ns() {
             return self.fail();
         }
         match self.mode {
@@ -204,9 +204,9 @@ impl Pace {
             }
             Mode::Probe { .. } => {
                 self.single.reset();
-                self.follow(*HOLD_NS.end(), lines);
+                self.follow(*DELAY_NS.end(), lines);
             }
-            Mode::Follow { hold_ns } => self.follow(hold_ns, lines),
+            Mode::Follow { delay_ns } => self.follow(delay_ns, lines),
         }
     }
 
@@ -219,18 +219,18 @@ impl Pace {
         }
     }
 
-    /// There is a stream. Waits longer or shorter for the next look, after one that was put off by `hold_ns` and
+    /// There is a stream. Waits longer or shorter for the next look, after one that was put off by `delay_ns` and
     /// brought `lines` beyond its first record.
-    fn follow(&mut self, hold_ns: u64, lines: u64) {
-        let (first, longest) = HOLD_NS.into_inner();
+    fn follow(&mut self, delay_ns: u64, lines: u64) {
+        let (first, longest) = DELAY_NS.into_inner();
         let brought_enough = lines >= self.lines_enough;
-        if brought_enough || hold_ns == longest {
+        if brought_enough || delay_ns == longest {
             self.prompt.reset();
         }
-        let hold_ns = if brought_enough { hold_ns / 2 } else { (2 * hold_ns).clamp(first, longest) };
-        self.mode = match hold_ns {
-            0..HOLD_LEAST_NS => Mode::Watch { prompt_looks: self.prompt.needed, single_looks: 0 },
-            hold_ns => Mode::Follow { hold_ns },
+        let delay_ns = if brought_enough { delay_ns / 2 } else { (2 * delay_ns).clamp(first, longest) };
+        self.mode = match delay_ns {
+            0..DELAY_LEAST_NS => Mode::Watch { prompt_looks: self.prompt.needed, single_looks: 0 },
+            delay_ns => Mode::Follow { delay_ns },
         };
     }
 
@@ -251,7 +251,7 @@ mod tests {
 
     const WAITED: u32 = PROMPT_PEEKS_MAX + 1;
     const CAPACITY: u64 = 4 << 20;
-    const LONGEST_NS: u64 = *HOLD_NS.end();
+    const LONGEST_NS: u64 = *DELAY_NS.end();
 
     /// `looks` looks, each after `peeks` peeks in vain and with `more` bytes beyond its first record.
     fn look(pace: &mut Pace, looks: u32, peeks: u32, more: u64) {
@@ -264,48 +264,48 @@ mod tests {
         pace
     }
 
-    /// The number of held looks among the last 100 000 of 200 000. `answer` says what each brings, held or not.
-    fn held(answer: impl Fn(bool) -> (u32, u64)) -> usize {
-        let (mut pace, mut held) = (Pace::new(CAPACITY), 0);
+    /// The number of looks put off among the last 100 000 of 200 000. `answer` says what each brings, put off or not.
+    fn count_put_off(answer: impl Fn(bool) -> (u32, u64)) -> usize {
+        let (mut pace, mut count) = (Pace::new(CAPACITY), 0);
         for look in 0..200_000 {
-            let is_held = pace.hold_ns() != 0;
-            held += usize::from(is_held && look >= 100_000);
-            let (peeks, more) = answer(is_held);
+            let is_put_off = pace.delay_ns() != 0;
+            count += usize::from(is_put_off && look >= 100_000);
+            let (peeks, more) = answer(is_put_off);
             pace.note_found(peeks, more);
         }
-        held
+        count
     }
 
     #[test]
-    fn round_trips_and_slow_streams_are_held_the_more_rarely_the_longer_they_last() {
-        assert!(held(|_| (WAITED, 0)) <= 8, "that wait for one record each");
-        assert!(held(|_| (0, 0)) <= 30, "whose one record is there before the first look");
-        // The second record of each answer comes after the first was read, or during a hold.
-        let in_two = |more| move |is_held| if is_held { (0, more) } else { (WAITED, 0) };
+    fn round_trips_and_slow_streams_are_put_off_the_more_rarely_the_longer_they_last() {
+        assert!(count_put_off(|_| (WAITED, 0)) <= 8, "that wait for one record each");
+        assert!(count_put_off(|_| (0, 0)) <= 30, "whose one record is there before the first look");
+        // The second record of each answer comes after the first was read, or while a look was put off.
+        let in_two = |more| move |is_put_off| if is_put_off { (0, more) } else { (WAITED, 0) };
         for more in [64, 768, 4096, 1 << 20] {
-            assert!(held(in_two(more)) <= 80, "whose answers come in two records, the second of {more} bytes");
+            assert!(count_put_off(in_two(more)) <= 80, "whose answers come in two records, the second of {more} bytes");
         }
     }
 
     #[test]
     fn a_few_records_in_a_row_are_no_stream() {
-        assert_eq!(after_looks(*PROMPT_LOOKS.start(), 0, 0).hold_ns(), 0, "a few records in a row");
+        assert_eq!(after_looks(*PROMPT_LOOKS.start(), 0, 0).delay_ns(), 0, "a few records in a row");
         let mut pace = after_looks(9, 0, 2048);
         pace.note_found(0, 0);
-        assert_eq!(pace.hold_ns(), 0, "one record after a hold, which covered the wait for it");
+        assert_eq!(pace.delay_ns(), 0, "one record after a look that was put off, which covered the wait for it");
     }
 
     #[test]
     fn a_stream_that_comes_record_by_record_is_found_by_waiting_to_see() {
         let mut pace = after_looks(16, WAITED, 0);
         look(&mut pace, 2, 0, 4096);
-        assert_eq!((pace.mode, pace.hold_ns()), (Mode::Probe { last: 4096, equal: 1 }, LONGEST_NS));
+        assert_eq!((pace.mode, pace.delay_ns()), (Mode::Probe { last: 4096, equal: 1 }, LONGEST_NS));
         look(&mut pace, 1, 0, 8192);
-        assert_eq!((pace.mode, pace.single.needed), (Mode::Follow { hold_ns: LONGEST_NS }, 16), "no more doubt");
+        assert_eq!((pace.mode, pace.single.needed), (Mode::Follow { delay_ns: LONGEST_NS }, 16), "no more doubt");
         look(&mut pace, 100, 0, 8192);
-        assert_eq!(pace.mode, Mode::Follow { hold_ns: LONGEST_NS });
+        assert_eq!(pace.mode, Mode::Follow { delay_ns: LONGEST_NS });
         look(&mut pace, 1, 0, LINES_ENOUGH * LINE_BYTES);
-        assert_eq!(pace.mode, Mode::Follow { hold_ns: LONGEST_NS / 2 });
+        assert_eq!(pace.mode, Mode::Follow { delay_ns: LONGEST_NS / 2 });
         let mut pace = after_looks(16, WAITED, 0);
         pace.note_lull();
         assert_eq!((pace.mode, pace.single.needed), (Mode::WATCH, 64), "nothing was found");
@@ -324,22 +324,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_held_longer_and_longer_up_to_a_limit() {
-        let held = |looks| after_looks(*PROMPT_LOOKS.start() + looks, 0, 2048).hold_ns();
-        assert_eq!([held(0), held(1), held(2), held(3), held(4), held(9)], [0, 450, 900, 1800, 3600, 3600]);
+    fn a_stream_is_put_off_longer_and_longer_up_to_a_limit() {
+        let delay = |looks| after_looks(*PROMPT_LOOKS.start() + looks, 0, 2048).delay_ns();
+        assert_eq!([delay(0), delay(1), delay(2), delay(3), delay(4), delay(9)], [0, 450, 900, 1800, 3600, 3600]);
         assert_eq!(
-            after_looks(9, 20, 2048).hold_ns(),
+            after_looks(9, 20, 2048).delay_ns(),
             LONGEST_NS,
             "many records at once are a stream, also after a wait"
         );
     }
 
     #[test]
-    fn a_look_that_brings_little_ends_the_holding() {
-        let enough = *HOLD_NS.end() / HOLD_PER_LINE_NS * LINE_BYTES;
+    fn a_look_that_brings_little_ends_the_delays() {
+        let enough = *DELAY_NS.end() / DELAY_PER_LINE_NS * LINE_BYTES;
         let mut pace = after_looks(9, 0, 2048);
         pace.note_found(0, enough);
-        assert_eq!(pace.hold_ns(), LONGEST_NS, "as much as that is worth it");
+        assert_eq!(pace.delay_ns(), LONGEST_NS, "as much as that is worth it");
         pace.note_found(0, enough - 1);
         assert_eq!((pace.mode, pace.prompt.needed), (Mode::WATCH, 16));
         let mut pace = after_looks(9, 0, 2048);
@@ -348,35 +348,35 @@ mod tests {
     }
 
     #[test]
-    fn looks_that_bring_much_are_held_less_and_less() {
+    fn looks_that_bring_much_are_put_off_less_and_less() {
         let mut pace = after_looks(9, 0, 2048);
         pace.note_found(0, LINES_ENOUGH * LINE_BYTES);
-        assert_eq!(pace.hold_ns(), LONGEST_NS / 2);
+        assert_eq!(pace.delay_ns(), LONGEST_NS / 2);
         look(&mut pace, 9, 0, LINES_ENOUGH * LINE_BYTES);
-        assert_eq!(pace.hold_ns(), 0);
+        assert_eq!(pace.delay_ns(), 0);
     }
 
     #[test]
-    fn looks_that_bring_a_quarter_of_a_short_ring_are_held_less_and_less() {
+    fn looks_that_bring_a_quarter_of_a_short_ring_are_put_off_less_and_less() {
         const SHORT: u64 = 16 << 10;
-        for (capacity, hold_ns) in [(SHORT, 0), (CAPACITY, LONGEST_NS)] {
+        for (capacity, delay_ns) in [(SHORT, 0), (CAPACITY, LONGEST_NS)] {
             let mut pace = Pace::new(capacity);
             look(&mut pace, 20, 0, SHORT / 4);
-            assert_eq!(pace.hold_ns(), hold_ns, "a ring of {capacity} bytes");
+            assert_eq!(pace.delay_ns(), delay_ns, "a ring of {capacity} bytes");
         }
     }
 
     #[test]
-    fn looks_are_apart_by_the_time_of_the_hold_and_no_more() {
+    fn looks_are_apart_by_the_delay_and_no_more() {
         let mut pace = after_looks(9, 0, 2048);
         let begin = Instant::now();
-        pace.hold();
-        pace.hold();
+        pace.put_off();
+        pace.put_off();
         assert!(begin.elapsed() >= 2 * Duration::from_nanos(LONGEST_NS), "two looks took {:?}", begin.elapsed());
         // A consumer that was busy elsewhere for that long need not wait.
         let before = pace.last_look.unwrap() - Duration::from_secs(1);
         pace.last_look = Some(before);
-        pace.hold();
+        pace.put_off();
         assert!(pace.last_look.unwrap() > before, "the look that follows counts");
     }
 }

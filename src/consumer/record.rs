@@ -13,7 +13,7 @@ use std::ops::Deref;
 ///
 /// The bytes stay as they are until the next call on the consumer, which may release them to the lane. The borrow makes
 /// such a call impossible while the record is in use. If the record is read in place, a forked child must not touch its
-/// bytes: the ring is not mapped there, and other memory may be.
+/// bytes: the ring is not mapped there, and other memory may be mapped instead.
 ///
 /// ```
 /// # use fdring::{Consumer, Producer, Server};

@@ -110,7 +110,7 @@ pub struct ReaderReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReaderKind {
-    /// A consumer that reads payloads in the ring. The lane waits for it, and does not evict it while it lives.
+    /// A consumer that reads payloads in the ring. The lane waits for it, and never evicts it for being slow.
     InPlace,
     /// A consumer that copies payloads out. The lane waits for it.
     Copies,

@@ -106,7 +106,7 @@ impl Consumer {
     pub(crate) fn release_unheard(&self) {
         let (seat, position) = (self.reader.release().seat(), self.reader.position());
         seat.read().store(position, Ordering::Relaxed);
-        // Pairs with the acquire fence in `Seat::look`, as in `Holds::store`.
+        // Pairs with the acquire fence in `Seat::look`, as in `Holds::store_consumed`.
         seat.consumed().store(position, Ordering::Release);
     }
 

@@ -431,10 +431,10 @@ impl Distributor {
     }
 
     /// Gives several records of one length to one worker, and publishes them together. Waits until a worker has room
-    /// for one. Returns how many were given: at least 1, unless `records.count` is 0. They can be fewer than asked for:
-    /// no more than fit in a row without another look for room, as a rule in a sixteenth of the ring, and no more than
-    /// [`records_max`](DistributorOptions::records_max) leaves that worker. Call it again for the rest, which may go to
-    /// another worker.
+    /// for one. Returns how many were given: at least 1, unless `records.count` is 0. That can be fewer than asked for:
+    /// as many as fit without looking for room again, usually in a sixteenth of the ring, and at most what
+    /// [`records_max`](DistributorOptions::records_max) still allows that worker. Call it again for the rest, which may
+    /// go to another worker.
     ///
     /// Short records take as little as half the time of [`reserve`](Self::reserve). `fill` is called with the
     /// number of each record that is given, from 0, and its bytes, which are not zeroed. If it panics, none of them is

@@ -200,7 +200,8 @@ impl SendFdsError {
         }
     }
 
-    /// Whether a non-blocking socket had no room. Nothing was sent: wait until the socket is writable, and try again.
+    /// Whether the socket had no room: at once if it is non-blocking, otherwise within its `SO_SNDTIMEO`. Nothing was
+    /// sent: wait until the socket is writable, and try again.
     ///
     /// ```
     /// # use std::{fs::File, os::fd::AsFd, os::unix::net::UnixStream};

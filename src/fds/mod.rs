@@ -52,9 +52,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// descriptors travel with the first byte: send the rest of the payload without them.
 ///
 /// Blocks while the socket has no room, if the socket is blocking, up to its `SO_SNDTIMEO`. A call that is interrupted
-/// by a signal is repeated, within that time. `SIGPIPE` is never raised. The time forms are the socket's:
-/// `here.set_nonblocking(true)` of the standard library for calls that never wait,
-/// `here.set_write_timeout(Some(limit))` for a limit. [`SendFdsError::is_would_block`] tells that it has passed.
+/// by a signal is repeated, within that time. `SIGPIPE` is never raised. The socket sets how long: after
+/// `set_nonblocking(true)` of the standard library's sockets a call never waits, after `set_write_timeout(Some(limit))`
+/// it waits up to `limit`. If the time is up, [`SendFdsError::is_would_block`] is true.
 ///
 /// # Examples
 ///
@@ -130,9 +130,9 @@ pub struct Received {
 /// `fds_max` of them through; they are all in the error.
 ///
 /// Blocks until a message comes, if the socket is blocking, up to its `SO_RCVTIMEO`. A call that is interrupted by a
-/// signal is repeated, within that time. The time forms are the socket's: `there.set_nonblocking(true)` of the standard
-/// library for calls that never wait, `there.set_read_timeout(Some(limit))` for a limit.
-/// [`RecvFdsError::is_would_block`] tells that it has passed.
+/// signal is repeated, within that time. The socket sets how long: after `set_nonblocking(true)` of the standard
+/// library's sockets a call never waits, after `set_read_timeout(Some(limit))` it waits up to `limit`. If the time is
+/// up, [`RecvFdsError::is_would_block`] is true.
 ///
 /// # Examples
 ///

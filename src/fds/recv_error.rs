@@ -236,8 +236,9 @@ impl RecvFdsError {
         }
     }
 
-    /// Whether the same call may receive a message later: one may come, or wait behind a
-    /// [`Reset`](Self::Reset). Descriptors that were lost do not come again: the peer must send them anew.
+    /// Whether the same call may still receive what it asked for: nothing was taken out of the socket. `false` if a
+    /// message was taken that is not whole, though the next one may be: its descriptors do not come again, and the peer
+    /// must send them anew.
     ///
     /// ```
     /// use fdring::fds::RecvFdsError;
@@ -264,7 +265,8 @@ impl RecvFdsError {
         }
     }
 
-    /// Whether no message waited at a non-blocking socket. Wait until the socket is readable, and try again.
+    /// Whether no message came: at once if the socket is non-blocking, otherwise within its `SO_RCVTIMEO`. Wait until
+    /// the socket is readable, and try again.
     ///
     /// ```
     /// # use std::os::unix::net::UnixStream;

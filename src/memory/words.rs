@@ -19,10 +19,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// Two cache lines: what processors fetch together. Words that different sides write, or that are written at different
-/// rates, lie in lines of their own.
+/// rates, lie in pairs of their own.
 #[derive(Debug)]
 #[repr(C, align(128))]
-pub(super) struct CacheLine<T>(pub(super) T);
+pub(super) struct LinePair<T>(pub(super) T);
 
 /// The words of a control region; `layout` has its bit ruler.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ pub(super) struct CacheLine<T>(pub(super) T);
 pub(super) struct ControlWords {
     pub(super) header: [AtomicU64; CONTROL_HEADER_WORDS],
     reserved: [AtomicU64; PUBLISHED_OFFSET / 8 - CONTROL_HEADER_WORDS],
-    pub(super) publication: CacheLine<PublicationWords>,
-    pub(super) intent: CacheLine<AtomicU64>,
-    pub(super) space_wait: CacheLine<AtomicU32>,
-    pub(super) state: CacheLine<AtomicU32>,
-    pub(super) evictions: CacheLine<AtomicU32>,
-    counters: CacheLine<LaneCounterWords>,
+    pub(super) publication: LinePair<PublicationWords>,
+    pub(super) intent: LinePair<AtomicU64>,
+    pub(super) space_wait: LinePair<AtomicU32>,
+    pub(super) state: LinePair<AtomicU32>,
+    pub(super) evictions: LinePair<AtomicU32>,
+    counters: LinePair<LaneCounterWords>,
 }
 
 /// What a producer stores when it publishes.
@@ -116,10 +116,10 @@ impl ControlMap {
 #[derive(Debug)]
 #[repr(C)]
 struct Stripe {
-    release: CacheLine<ReleaseWords>,
-    wait_epoch: CacheLine<AtomicU32>,
-    counters: CacheLine<SeatCounterWords>,
-    lane_id: CacheLine<[AtomicU64; 2]>,
+    release: LinePair<ReleaseWords>,
+    wait_epoch: LinePair<AtomicU32>,
+    counters: LinePair<SeatCounterWords>,
+    lane_id: LinePair<[AtomicU64; 2]>,
 }
 
 #[derive(Debug)]

@@ -574,6 +574,7 @@ impl Producer {
     ) -> Result<(), SendError> {
         self.send_named_until(descriptors, Deadline::At(deadline))
     }
+
     fn send_named_until<'f>(
         &mut self,
         descriptors: impl IntoIterator<Item = (&'f str, BorrowedFd<'f>)>,

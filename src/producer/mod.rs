@@ -482,8 +482,8 @@ impl Producer {
         Ok(())
     }
 
-    /// Copies `payload` into a record and publishes it. Waits while the ring is full. Without consumers, nobody
-    /// receives the record, and the call returns `Ok`.
+    /// Copies `payload` into a record and publishes it. Waits while the ring is full. By default, if there are no
+    /// consumers, nobody receives the record, and the call returns `Ok`: see [`NoConsumer`].
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -600,7 +600,8 @@ impl Producer {
         self.send_until(payload, 0, Deadline::At(deadline))
     }
 
-    /// Begins a batch: records that are published together by [`Batch::commit`]. Dropping the batch discards them.
+    /// Begins a batch: records that are published together by [`Batch::commit`]. Dropping the batch discards what is
+    /// not published yet: a batch that is longer than the ring is published in parts.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -19,7 +19,7 @@ const WORDS_BYTES_MAX: usize = 128;
 /// written and then discarded or truncated stay in the ring until they are overwritten. A consumer maps the whole ring:
 /// it can see up to a capacity of history, even if it attaches later or belongs to another user.
 ///
-/// A forked child must not touch the bytes: the ring is not mapped there, and other memory may be.
+/// A forked child must not touch the bytes: the ring is not mapped there, and other memory may be mapped instead.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -68,8 +68,9 @@ impl Producer {
     /// was created. Without consumers it is [`published`](Self::published). 0 in a forked child.
     ///
     /// A consumer that attaches later never begins below a position that was returned here. A consumer that is gone
-    /// does not count: [`wait_released`](Self::wait_released) reports whether it had released its records. Consumers
-    /// release in steps of an eighth of the ring, and completely when they have read everything.
+    /// does not count, unless the lane keeps its place (see [`NoConsumer`](crate::options::NoConsumer)):
+    /// [`wait_released`](Self::wait_released) reports whether it had released its records. Consumers release in steps
+    /// of an eighth of the ring, and completely when they have read everything.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
@@ -123,8 +124,8 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::NotReleased`] if a consumer left, died or was evicted before it had released them
-    /// - [`SendError::TimedOut`] after `timeout`: it names the consumer that has not released them; always if
-    ///   `position` is not published yet
+    /// - [`SendError::TimedOut`] after `timeout`: it names the consumer that has not released them. A `position` that
+    ///   is not published yet always times out
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[doc(alias("acknowledge", "flush"))]

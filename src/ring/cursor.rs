@@ -8,7 +8,7 @@
 
 use super::stop::Corruption;
 use super::{LaneWords, RingWords};
-use crate::layout::{Geometry, HEADER_LEN_BYTES, RecordHeader, RecordKind};
+use crate::layout::{Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind};
 
 /// A record that was found, and its header checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,17 @@ impl Found {
     pub(crate) fn padding_bytes(&self) -> u64 {
         self.position - self.from
     }
+}
+
+/// What a poll up to the end brought. If it is no record, everything that was read has been released; a tap gates
+/// nothing, and releases nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Polled {
+    Found(Found),
+    /// Nothing is there.
+    Empty,
+    /// Nothing comes any more: the lane has ended, or, if its state is still open, the session has.
+    Ended(LaneState),
 }
 
 /// A header that is in view: a plain record, which ends in view too.

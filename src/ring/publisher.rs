@@ -217,7 +217,8 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         let changed = roster.capture_changed();
         let seat = gate.and_then(|gate| roster.seat(gate.seat_id));
         let seq = seat.as_ref().map(|seat| (seat.port().space_seq(), seat.port().space_seq().load(Ordering::Relaxed)));
-        // Pairs with the release stores in `Holds::store`: with this `space_seq` comes the `consumed` before it.
+        // Pairs with the release stores in `Holds::store_consumed`: with this `space_seq` comes the `consumed` before
+        // it.
         fence(Ordering::Acquire);
         match look(self) {
             Ok(found) => return Ok(found),

@@ -10,7 +10,7 @@
 //! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may. The lossy
 //! reader beside it is [`tap`](super::tap).
 
-use super::cursor::{Cursor, Found};
+use super::cursor::{Cursor, Found, Polled};
 use super::release::Release;
 use super::sleep::Sleeps;
 use super::stop::{Corruption, Stop};
@@ -19,17 +19,6 @@ use super::{Copying, LaneWords, RingWords, SeatCounters, SeatWriter};
 use crate::layout::LaneState;
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
-
-/// What a poll up to the end brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Polled {
-    Found(Found),
-    /// Nothing is there. Everything that was read has been released.
-    Empty,
-    /// Nothing comes any more: the lane has ended, or, if its state is still open, the session has. Everything that was
-    /// read has been released.
-    Ended(LaneState),
-}
 
 /// A lossless consumer's end of a ring.
 #[derive(Debug)]

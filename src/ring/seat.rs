@@ -164,7 +164,7 @@ impl<P: SeatPort> Seat<P> {
     /// The word `consumed`, the position in it, and that in `read`, after `last` made sense.
     fn words_after(&self, last: u64) -> (u64, u64, u64) {
         let consumed = self.port.consumed().load(Ordering::Relaxed);
-        // Pairs with the release store of `consumed` in `Holds::store`: the consumer's loads come before our
+        // Pairs with the release store of `consumed` in `Holds::store_consumed`: the consumer's loads come before our
         // overwriting, and the `read` that is loaded next is no older.
         fence(Ordering::Acquire);
         let read = self.port.read().load(Ordering::Relaxed);

@@ -14,7 +14,7 @@
 //!
 //! What this file does not do: it holds nobody back, so it releases nothing. The seat is there to be rung.
 
-use super::cursor::{Cursor, Found};
+use super::cursor::{Cursor, Found, Polled};
 use super::sleep::Sleeps;
 use super::stop::Corruption;
 use super::{Copying, LaneWords, RingWords, SeatCounters, SeatWriter};
@@ -43,15 +43,6 @@ pub(crate) enum Wish {
     Next,
     /// The last one that is published, if it was not read yet.
     Newest,
-}
-
-/// What a poll up to the end brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TapPolled {
-    Found(Found),
-    Empty,
-    /// Nothing comes any more: the lane has ended, or, if its state is still open, the session has.
-    Ended(LaneState),
 }
 
 /// Where the last record begins.
@@ -108,13 +99,9 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
     }
 
     /// The record that is asked for, if it is published, or whether any can come.
-    pub(crate) fn poll_to_end(
-        &mut self,
-        wish: Wish,
-        session_is_over: impl FnOnce() -> bool,
-    ) -> Result<TapPolled, Miss> {
+    pub(crate) fn poll_to_end(&mut self, wish: Wish, session_is_over: impl FnOnce() -> bool) -> Result<Polled, Miss> {
         if let Some(found) = self.poll(wish)? {
-            return Ok(TapPolled::Found(found));
+            return Ok(Polled::Found(found));
         }
         self.tell();
         // In this order: the end of the session may have been noted by another thread, which reads another of its
@@ -122,10 +109,10 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
         let is_over = session_is_over();
         let state = self.state().map_err(Miss::Corrupt)?;
         if state == LaneState::Open && !is_over {
-            return Ok(TapPolled::Empty);
+            return Ok(Polled::Empty);
         }
         // The end was seen, and fenced: only now is it certain that nothing was published before it.
-        Ok(self.poll(wish)?.map_or(TapPolled::Ended(state), TapPolled::Found))
+        Ok(self.poll(wish)?.map_or(Polled::Ended(state), Polled::Found))
     }
 
     /// The record that is asked for, if it is published. Its bytes, and its header, may be those of a later record:

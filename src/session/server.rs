@@ -138,7 +138,7 @@ impl ServerOptions {
     }
 
     /// The users whose processes may read in place. Default: [`PeerPolicy::SameUser`], this user. A consumer that reads
-    /// in place is never evicted: it can block the lane for as long as it lives.
+    /// in place is never evicted for being slow: it can block the lane for as long as it lives.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, options::{PeerPolicy, ServerOptions}};

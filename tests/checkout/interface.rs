@@ -41,24 +41,47 @@ fn sources() -> Vec<String> {
     texts
 }
 
-/// The documentation of the public functions of each name, one string for each.
-fn docs_by_name(sources: &[String]) -> BTreeMap<&str, Vec<String>> {
-    let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+/// The documentation of the public functions, by their type and their name; without a type, the type is "".
+fn docs_by_name(sources: &[String]) -> BTreeMap<(&str, &str), Vec<String>> {
+    let mut found: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for text in sources {
-        let mut docs = String::new();
-        for line in text.lines().map(str::trim_start) {
+        let (mut docs, mut of) = (String::new(), "");
+        for whole in text.lines() {
+            let line = whole.trim_start();
+            if whole.starts_with("impl") {
+                of = type_of(whole);
+            } else if whole.starts_with('}') {
+                of = "";
+            }
             if let Some(doc) = line.strip_prefix("///") {
                 docs.push_str(doc);
                 docs.push('\n');
             } else if !line.starts_with("#[") {
                 let docs = std::mem::take(&mut docs);
                 if let Some((_, rest)) = line.strip_prefix("pub ").and_then(|rest| rest.split_once("fn ")) {
-                    found.entry(rest.split(['(', '<']).next().unwrap_or_default()).or_default().push(docs);
+                    let name = rest.split(['(', '<']).next().unwrap_or_default();
+                    found.entry((of, name)).or_default().push(docs);
                 }
             }
         }
     }
     found
+}
+
+/// The type of `impl<…> Type<…> {` and of `impl<…> Trait for Type<…> {`.
+fn type_of(line: &str) -> &str {
+    let rest = line.strip_prefix("impl").unwrap_or(line);
+    let mut depth = 0;
+    let parameters = rest.find(|sign| {
+        depth += i32::from(sign == '<') - i32::from(sign == '>');
+        depth == 0
+    });
+    let rest = match rest.starts_with('<') {
+        true => &rest[parameters.map_or(0, |at| at + 1)..],
+        false => rest,
+    };
+    let whole = rest.split_once(" for ").map_or(rest, |(_, of)| of).trim_start();
+    whole.split(['<', ' ', '{']).next().unwrap_or_default()
 }
 
 /// What waits, or is named like one that waits, and has not all four forms. The documentation says what to do instead,
@@ -132,7 +155,9 @@ fn every_call_that_waits_has_its_four_time_forms_or_says_what_to_do_instead() {
                 continue;
             };
             assert!(!is_whole, "{path}::{base} has its four forms, and needs no exception");
-            let documented = forms.iter().filter_map(|form| docs.get(form.as_str())).flatten();
+            // A function has a module in the place of a type.
+            let of = path.rsplit("::").next().filter(|of| of.starts_with(char::is_uppercase)).unwrap_or_default();
+            let documented = forms.iter().filter_map(|form| docs.get(&(of, form.as_str()))).flatten();
             let is_said = documented.into_iter().any(|docs| docs.contains(words));
             assert!(is_said, "the documentation of {path}::{base} does not say: {words}");
             excepted.insert((path.as_str(), base));
@@ -147,7 +172,7 @@ fn every_call_that_waits_has_its_four_time_forms_or_says_what_to_do_instead() {
 #[test]
 fn the_errors_of_a_call_are_listed_where_it_is_documented() {
     let (sources, mut sections) = (sources(), 0);
-    for (name, docs) in docs_by_name(&sources) {
+    for ((of, name), docs) in docs_by_name(&sources) {
         for docs in docs {
             let Some((_, section)) = docs.split_once(" # Errors\n") else { continue };
             sections += 1;
@@ -156,7 +181,11 @@ fn the_errors_of_a_call_are_listed_where_it_is_documented() {
             let referring = lines
                 .take_while(|line| !line.starts_with('#'))
                 .find(|line| elsewhere.iter().any(|words| line.starts_with(words)) || line.contains("and as ["));
-            assert!(referring.is_none(), "{name} documents its errors elsewhere: {}", referring.unwrap_or_default());
+            assert!(
+                referring.is_none(),
+                "{of}::{name} documents its errors elsewhere: {}",
+                referring.unwrap_or_default()
+            );
         }
     }
     assert!(sections > 200, "only {sections} sections were seen: the check has gone blind");

@@ -6,14 +6,14 @@ use crate::memory::{CAPACITY, Lane, SHORT, Seat, Sent, Watch, WritableLane, valu
 use crate::os::barrier;
 use crate::os::events::{Events, Harvest};
 use crate::os::futex::Changes;
-use crate::ring::cursor::Found;
+use crate::ring::cursor::{Found, Polled};
 use crate::ring::publisher::Publisher;
-use crate::ring::reader::{Polled, Reader};
+use crate::ring::reader::Reader;
 use crate::ring::release::Hold;
 use crate::ring::roster::{Joiner, Roster, Seat as RosterSeat};
 use crate::ring::sleep::{Announcement, Armed, Sleeps, Waits, Wakeups};
 use crate::ring::stop::Stop;
-use crate::ring::tap::{Miss, TapPolled, TapReader, Wish};
+use crate::ring::tap::{Miss, TapReader, Wish};
 use crate::ring::writer::{Claim, Filled, Writer};
 use crate::ring::{Copying, LaneWords};
 use crate::sync::Ordering;
@@ -270,7 +270,7 @@ impl Tap {
     pub(crate) fn poll(&mut self, wish: Wish) -> TapGot {
         let Self { reader, harvest, .. } = self;
         match reader.poll_to_end(wish, || harvest.session_is_over()) {
-            Ok(TapPolled::Found(found)) => {
+            Ok(Polled::Found(found)) => {
                 self.announcement.disarm(self.reader.seat());
                 let mut copy = vec![0; found.len.div_ceil(8) as usize];
                 if !self.reader.copy_intact(&*self.lane, found, &mut copy) {
@@ -282,8 +282,8 @@ impl Tap {
                 self.last = value;
                 TapGot::Record(value)
             }
-            Ok(TapPolled::Empty) => TapGot::Nothing,
-            Ok(TapPolled::Ended(_)) => TapGot::End,
+            Ok(Polled::Empty) => TapGot::Nothing,
+            Ok(Polled::Ended(_)) => TapGot::End,
             Err(miss) => Self::missed(miss),
         }
     }

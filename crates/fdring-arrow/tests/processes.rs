@@ -6,15 +6,15 @@ mod common;
 mod peer;
 mod samples;
 
-use common::{role, unique_name, wait_until};
+use common::{isolated, role, unique_name, wait_until};
 use fdring_arrow::fdring::Server;
-use fdring_arrow::fdring::errors::ReceiveError;
+use fdring_arrow::fdring::errors::{ReceiveError, SendError};
 use fdring_arrow::fdring::options::Address;
 use fdring_arrow::fdring::options::{LaneOptions, NoConsumer, Start};
 use fdring_arrow::{BatchConsumerOptions, BatchProducer, BatchProducerOptions, Error, Place, ReceivedBatch};
 use peer::{Peer, argument, say, told, wait_for_the_end};
 use samples::{each_buffer, numbers, of_every_type};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A lane at a new address, where batches longer than `threshold` go as parcels.
 fn lane(threshold: usize, options: LaneOptions, schema: arrow_schema::SchemaRef) -> (BatchProducer, Server, String) {
@@ -87,6 +87,37 @@ fn a_batch_goes_through_three_processes_in_one_memory() {
             }
         }
     }
+}
+
+/// A lane whose consumer takes nothing has no room in the end: for bytes in its ring, for parcels in the queue of their
+/// descriptors.
+#[test]
+fn a_batch_is_forwarded_to_a_full_lane_for_as_long_as_it_is_told() {
+    const LIMIT: Duration = Duration::from_millis(50);
+    isolated("a_batch_is_forwarded_to_a_full_lane_for_as_long_as_it_is_told", || {
+        let batch = numbers(0, 1000);
+        for keep in [true, false] {
+            let (mut source, _server, address) = lane(0, LaneOptions::new("in"), batch.schema());
+            let options = LaneOptions::new("out").capacity(64 << 10);
+            let (mut output, _server, output_address) = lane(usize::MAX, options, batch.schema());
+            let mut input = BatchConsumerOptions::new().keep_parcels(keep).connect(&*address).unwrap();
+            let _takes_nothing = BatchConsumerOptions::new().connect(&*output_address).unwrap();
+            source.send(&batch).unwrap();
+            let received = input.receive().unwrap().unwrap();
+            let full = (0..10_000).find_map(|_| output.try_forward(&received).err()).expect("no room in the end");
+            let has_no_room = |error: &SendError| matches!(error, SendError::Full { .. } | SendError::Untaken { .. });
+            assert!(matches!(&full, Error::Send(error) if has_no_room(error)), "{full:?}");
+            let begun = Instant::now();
+            let timed_out = output.forward_timeout(&received, LIMIT).unwrap_err();
+            let at_deadline = output.forward_deadline(&received, begun + 2 * LIMIT).unwrap_err();
+            assert!(begun.elapsed() >= 2 * LIMIT, "{:?}", begun.elapsed());
+            for error in [timed_out, at_deadline] {
+                let has_waited =
+                    |error: &SendError| matches!(error, SendError::TimedOut { .. } | SendError::Untaken { .. });
+                assert!(matches!(&error, Error::Send(error) if has_waited(error)), "{error:?}");
+            }
+        }
+    });
 }
 
 /// Without its parcel, or to another schema, a batch is sent anew, or refused.

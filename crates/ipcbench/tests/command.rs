@@ -334,9 +334,11 @@ fn the_life_of_a_client_is_longer_than_that_of_an_empty_program() {
         return;
     }
     // On a busy machine a life may take a hundred times as long as it takes by itself, of the one or the other. So the
-    // shortest median of all runs counts for each, which a run that was disturbed does not change.
+    // shortest median of all runs counts for each, of three runs at least: one that was disturbed does not change it.
+    const RUNS_MIN: usize = 3;
     let mut shortest = [[None; 2]; 2];
-    assert!((0..20).any(|_| is_empty_shorter(&mut shortest)), "near and far, empty and client: {shortest:?}");
+    let mut lives = (0..20).map(|_| is_empty_shorter(&mut shortest));
+    assert!(lives.by_ref().skip(RUNS_MIN - 1).any(|is_so| is_so), "near and far, empty and client: {shortest:?}");
 }
 
 /// Whether the clients' lives are the longer ones, near and far, as of the shortest medians of all runs: of this one

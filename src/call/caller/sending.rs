@@ -13,8 +13,8 @@ use crate::error::Result;
 use std::time::Duration;
 
 impl Caller {
-    /// Sends a request and waits for its reply, at most `timeout` for both. If several replies come, this is the first,
-    /// and the others are dropped: [`send`](Self::send) gets them all.
+    /// Sends a request and waits for its reply, at most `timeout` for both. If several replies come, it returns the
+    /// first and drops the others; use [`send`](Self::send) to get them all.
     ///
     /// The service sees the deadline: to the nanosecond if `timeout` is less than a second, else up to a tick of the
     /// kernel earlier, 1 to 10 ms. With [`Duration::MAX`] there is none. If several calls share a deadline, pass the

@@ -26,8 +26,8 @@ pub(super) enum Came {
 }
 
 impl Caller {
-    /// Waits for the next reply to a request, until the deadline of the call. `None` if its last reply was returned
-    /// already, or the error that ended it.
+    /// Waits for the next reply to a request, until the deadline of the call. `None` once the last reply, or the error
+    /// that ended the call, has been returned.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};

@@ -32,10 +32,10 @@ use crate::os::clock::coarse_now;
 use crate::os::fork::{ForkGuard, Shortcut};
 use crate::os::interrupt::Interrupter;
 use crate::os::spin::{Spins, has_one_processor};
-use crate::ring::cursor::Found;
+use crate::ring::cursor::{Found, Polled};
 use crate::ring::sleep::Sleeps;
 use crate::ring::stamp::Stamped;
-use crate::ring::tap::{TapPolled, TapReader, Wish};
+use crate::ring::tap::{TapReader, Wish};
 use crate::wire::SeatKind;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::mem;
@@ -56,10 +56,10 @@ const LOOKS_PER_SESSION: u32 = 4096;
 /// from the newest record. [`receive_newest`](Self::receive_newest) skips everything but the newest record, for readers
 /// such as displays and control loops.
 ///
-/// A lane never waits for a tap, whether it reads, sleeps, or is stopped. Its producer looks at it once for
-/// each publication, which takes some tenths of a nanosecond. Any number of taps can read a lane alongside its
-/// consumers, which lose nothing because of them. A payload is copied out, and the copy is returned only if the record
-/// had not been overwritten by the time the copy was complete.
+/// A lane never waits for a tap, whether it reads, sleeps, or is stopped. Its producer looks at it once for each
+/// publication, which takes some tenths of a nanosecond. If it sleeps, its bell is rung, at a limited rate. Any number
+/// of taps can read a lane alongside its consumers, which lose nothing because of them. A payload is copied out, and
+/// the copy is returned only if the record had not been overwritten by the time the copy was complete.
 ///
 /// A tap can still read a record until the producer has written about 15/16 of the ring's capacity after it, minus the
 /// length of the record being written. A record longer than 15/32 of the ring may be overwritten before any tap has
@@ -676,7 +676,7 @@ impl Tap {
             let seen = spins.spin_until(self.spin, deadline, |looks| self.poll_in_spin(wish, looks, waits));
             self.spins = spins;
             match seen {
-                Some(Ok(TapPolled::Found(found))) => {
+                Some(Ok(Polled::Found(found))) => {
                     if let Some(peeks) = peeks {
                         self.pace.note_found(peeks, self.reader.unread());
                     }
@@ -705,7 +705,7 @@ impl Tap {
         if self.reader.unread() != 0 || self.spin.is_zero() || has_one_processor() {
             return None;
         }
-        self.pace.hold();
+        self.pace.put_off();
         let peeks_max = if deadline == Deadline::Now { 1 } else { PEEKS_MAX };
         for peeks in 0..peeks_max {
             if self.reader.has_news() {
@@ -731,12 +731,12 @@ impl Tap {
     }
 
     /// One poll of a spinning wait, or of a call that does not wait; `None` if it found nothing, and the wait goes on.
-    fn poll_in_spin(&mut self, wish: Wish, looks: u32, waits: bool) -> Option<Result<TapPolled, TapError>> {
+    fn poll_in_spin(&mut self, wish: Wish, looks: u32, waits: bool) -> Option<Result<Polled, TapError>> {
         if looks % LOOKS_PER_SESSION == LOOKS_PER_SESSION - 1 {
             self.look_at_session_if_due();
         }
         match self.poll(wish) {
-            Ok(TapPolled::Empty) => (waits && self.waiter.is_interrupted()).then_some(Err(TapError::Interrupted)),
+            Ok(Polled::Empty) => (waits && self.waiter.is_interrupted()).then_some(Err(TapError::Interrupted)),
             polled => Some(polled),
         }
     }
@@ -747,21 +747,21 @@ impl Tap {
             return Err(nothing);
         }
         match self.poll(wish)? {
-            TapPolled::Found(found) => Ok(Some(found)),
-            TapPolled::Ended(_) => Ok(None),
-            TapPolled::Empty => Err(nothing),
+            Polled::Found(found) => Ok(Some(found)),
+            Polled::Ended(_) => Ok(None),
+            Polled::Empty => Err(nothing),
         }
     }
 
     /// Whether there is a record, or the end.
-    fn poll(&mut self, wish: Wish) -> Result<TapPolled, TapError> {
+    fn poll(&mut self, wish: Wish) -> Result<Polled, TapError> {
         match self.reader.poll_to_end(wish, || self.waiter.fate() != Fate::Alive)? {
-            TapPolled::Found(found) => {
+            Polled::Found(found) => {
                 self.waiter.disarm(&self.reader);
-                Ok(TapPolled::Found(found))
+                Ok(Polled::Found(found))
             }
-            TapPolled::Ended(state) => match (state, self.waiter.fate()) {
-                (LaneState::Finished, _) => Ok(TapPolled::Ended(state)),
+            Polled::Ended(state) => match (state, self.waiter.fate()) {
+                (LaneState::Finished, _) => Ok(Polled::Ended(state)),
                 (LaneState::Abandoned, _) => Err(TapError::Abandoned),
                 // A tap gates nothing, so the end of its seat makes no difference.
                 (LaneState::Open, Fate::Closed | Fate::Evicted) => Err(TapError::Closed),
@@ -769,7 +769,7 @@ impl Tap {
                 (LaneState::Open, Fate::Broken) => Err(TapError::broken(self.waiter.link().last_words())),
                 (LaneState::Open, _) => Err(TapError::PeerDead),
             },
-            TapPolled::Empty => Ok(TapPolled::Empty),
+            Polled::Empty => Ok(Polled::Empty),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::os::notice::Notice;
 use crate::os::peer::Peer;
 use crate::producer::Producer;
 use crate::region::{HugePages, Region, RegionOptions};
-use crate::ring::reader::Polled;
+use crate::ring::cursor::Polled;
 use crate::ring::roster::Joiner;
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::{Acquire, Relaxed};

@@ -10,8 +10,8 @@ mod tap;
 
 use crate::fuzzing::plain::{PlainLane, PlainSeat, PlainWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
-use crate::ring::cursor::{Cursor, Found};
-use crate::ring::reader::{Polled, Reader};
+use crate::ring::cursor::{Cursor, Found, Polled};
+use crate::ring::reader::Reader;
 use crate::ring::stop::{Corruption, Stop};
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{Copying, LaneCounters, LaneWords, RingWords, SeatCounters, SeatWords};

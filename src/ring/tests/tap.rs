@@ -3,12 +3,12 @@
 use super::roster::CountingPort;
 use crate::fuzzing::plain::{PlainLane, PlainSeat, PlainWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry, LaneState, RecordHeader};
-use crate::ring::cursor::Found;
+use crate::ring::cursor::{Found, Polled};
 use crate::ring::publisher::Publisher;
 use crate::ring::roster::{Joiner, Roster};
 use crate::ring::sleep::Sleeps;
 use crate::ring::stop::Corruption;
-use crate::ring::tap::{Miss, TapPolled, TapReader, Wish};
+use crate::ring::tap::{Miss, TapReader, Wish};
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{Copying, LaneWords, RingWords, SeatCounters, SeatWords};
 use crate::sync::Ordering::Relaxed;
@@ -128,7 +128,7 @@ enum Got {
 /// As `Tap` does it, with `meanwhile` in the middle of the copy.
 fn receive(tap: &mut PlainTap, wish: Wish, meanwhile: impl FnMut()) -> Got {
     match tap.poll_to_end(wish, || false) {
-        Ok(TapPolled::Found(found)) => {
+        Ok(Polled::Found(found)) => {
             let mut copy = vec![0; found.len.div_ceil(8) as usize];
             let lane = Arc::clone(tap.lane());
             if tap.copy_intact(&Disturbed(&lane, RefCell::new(meanwhile)), found, &mut copy) {
@@ -139,7 +139,7 @@ fn receive(tap: &mut PlainTap, wish: Wish, meanwhile: impl FnMut()) -> Got {
                 Miss::Corrupt(corruption) => panic!("{corruption}"),
             }
         }
-        Ok(TapPolled::Empty) => Got::Empty,
+        Ok(Polled::Empty) => Got::Empty,
         Err(Miss::Lagged { missed_bytes }) => Got::Missed(missed_bytes),
         other => panic!("{other:?}"),
     }
@@ -263,11 +263,11 @@ fn the_end_comes_after_the_last_record_and_for_a_session_that_is_over() {
     rig.send(8);
     rig.publisher.close(&rig.roster, LaneState::Finished);
     received(&mut tap, Wish::Next);
-    assert_eq!(tap.poll_to_end(Wish::Next, || false), Ok(TapPolled::Ended(LaneState::Finished)));
+    assert_eq!(tap.poll_to_end(Wish::Next, || false), Ok(Polled::Ended(LaneState::Finished)));
     let rig = Rig::new(0);
     let (mut tap, _) = rig.tap(Start::Latest);
-    assert_eq!(tap.poll_to_end(Wish::Newest, || true), Ok(TapPolled::Ended(LaneState::Open)));
-    assert_eq!(tap.poll_to_end(Wish::Newest, || false), Ok(TapPolled::Empty));
+    assert_eq!(tap.poll_to_end(Wish::Newest, || true), Ok(Polled::Ended(LaneState::Open)));
+    assert_eq!(tap.poll_to_end(Wish::Newest, || false), Ok(Polled::Empty));
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn words_that_cannot_be_stop_a_tap_for_good() {
 fn a_published_or_an_intent_that_falls_is_nonsense() {
     let (lane, mut tap) = tap_of(16, 0, 16);
     lane.put(0, RecordHeader::data(8, 0).to_word());
-    let Ok(TapPolled::Found(found)) = tap.poll_to_end(Wish::Next, || false) else { panic!("a record") };
+    let Ok(Polled::Found(found)) = tap.poll_to_end(Wish::Next, || false) else { panic!("a record") };
     lane.intent().store(0, Relaxed);
     assert!(tap.copy_intact(&*lane, found, &mut [0]), "it is not below the record");
     lane.published().store(8, Relaxed);
@@ -355,8 +355,8 @@ fn a_published_or_an_intent_that_falls_is_nonsense() {
     let (lane, mut tap) = tap_of(32, 0, 32);
     lane.put(0, RecordHeader::data(8, 0).to_word());
     lane.put(16, RecordHeader::data(8, 0).to_word());
-    assert!(matches!(tap.poll_to_end(Wish::Next, || false), Ok(TapPolled::Found(_))));
-    let Ok(TapPolled::Found(found)) = tap.poll_to_end(Wish::Next, || false) else { panic!("another record") };
+    assert!(matches!(tap.poll_to_end(Wish::Next, || false), Ok(Polled::Found(_))));
+    let Ok(Polled::Found(found)) = tap.poll_to_end(Wish::Next, || false) else { panic!("another record") };
     lane.intent().store(8, Relaxed);
     assert!(!tap.copy_intact(&*lane, found, &mut [0]), "less than was read");
     assert_eq!(tap.lost(found), Miss::Corrupt(Corruption::IntentTooFar { intent: 8, published: 32 }));
