@@ -68,9 +68,9 @@ impl Producer {
     /// was created. Without consumers it is [`published`](Self::published). 0 in a forked child.
     ///
     /// A consumer that attaches later never begins below a position that was returned here. A consumer that is gone
-    /// does not count, unless the lane keeps its place (see [`NoConsumer`](crate::options::NoConsumer)):
-    /// [`wait_released`](Self::wait_released) reports whether it had released its records. Consumers release in steps
-    /// of an eighth of the ring, and completely when they have read everything.
+    /// does not count, unless the lane keeps its place (see [`NoConsumer`]): [`wait_released`](Self::wait_released)
+    /// reports whether it had released its records. Consumers release in steps of an eighth of the ring, and completely
+    /// when they have read everything.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
