@@ -2510,6 +2510,9 @@ def check():
         if not is_there(checks):
             failures += 1
             print(f"NOTHING IS NAMED {checks}: {name}")
+        for word in unknown_names(file, replacements):
+            failures += 1
+            print(f"NO {word} in {file}, which the fault names: {name}")
     models = (ROOT / "tests/loom/root.rs").read_text()
     modelled = set(re.findall(r'^#\[path = "../../(src/.*)"\]$', models, re.MULTILINE))
     assert modelled, "tests/loom/root.rs names no file"
@@ -2535,6 +2538,17 @@ def check():
                 print(f"NO FAULT: {file}:{line + 1}: {path.read_text().splitlines()[line].strip()}")
     print(f"{places} orderings and fences, {len(FAULTS)} faults, {failures} of either without the other")
     return failures
+
+
+def unknown_names(file, replacements):
+    """The types and constants that a fault names and its file does not: it would not build, once one was renamed."""
+    text = (ROOT / file).read_text() if (ROOT / file).exists() else ""
+    prelude = {"Box", "Err", "None", "Ok", "Option", "Result", "Some", "String", "Vec"}
+    for _, new in replacements:
+        for word in sorted(set(re.findall(r"(?<![\w:])[A-Z]\w*", new)) - prelude):
+            is_made = re.search(rf"\b(?:const|enum|static|struct|type) {word}\b", new)
+            if not is_made and not re.search(rf"\b{word}\b", text):
+                yield word
 
 
 def place(fault):
