@@ -583,90 +583,91 @@ impl Tap {
         if self.guard.is_child() { Err(TapError::Forked) } else { Ok(()) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, TapError> {
-        let copied = match self.shortcut.is_closed() {
-            true => self.copy_stamped(Wish::Next, deadline)?,
-            false => self.copy_next::<false>(deadline)?,
-        };
-        Ok(copied.map(|found| self.record(found)))
+        if self.shortcut.is_closed() {
+            return self.receive_stamped(deadline);
+        }
+        // As for a consumer: what a closer look found does not share its place in memory with what is in view, whose
+        // words would be stored one by one and loaded in pairs (15 ns a record).
+        match self.reader.next_in_view() {
+            Some(found) => Ok(Some(self.record::<false>(found)?)),
+            None => self.receive_closely(deadline),
+        }
+    }
+
+    #[inline(never)]
+    fn receive_closely(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, TapError> {
+        match self.find_closely(Wish::Next, deadline)? {
+            Some(found) => Ok(Some(self.record::<false>(found)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The next record with its time, if there is no shortcut.
+    #[cold]
+    #[inline(never)]
+    fn receive_stamped(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, TapError> {
+        // In a forked child there is no ring to look at.
+        self.check_fork()?;
+        match self.find_next(deadline)? {
+            Some(found) => Ok(Some(self.record::<true>(found)?)),
+            None => Ok(None),
+        }
     }
 
     fn receive_newest_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, TapError> {
-        let copied = match self.shortcut.is_closed() {
-            true => self.copy_stamped(Wish::Newest, deadline)?,
-            false => self.copy_newest::<false>(deadline)?,
+        let copied = if self.shortcut.is_closed() {
+            self.check_fork()?;
+            self.copy_newest::<true>(deadline)?
+        } else {
+            self.copy_newest::<false>(deadline)?
         };
-        Ok(copied.map(|found| self.record(found)))
-    }
-
-    /// The record that was copied last.
-    #[inline]
-    fn record(&self, found: Found) -> Record<'_> {
-        Record::copied(found, self.copies.payload(found), &self.copied)
-    }
-
-    /// The record that is asked for, copied out with its time, if there is no shortcut.
-    #[cold]
-    fn copy_stamped(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
-        // In a forked child there is no ring to look at.
-        self.check_fork()?;
-        match wish {
-            Wish::Next => self.copy_next::<true>(deadline),
-            Wish::Newest => self.copy_newest::<true>(deadline),
-        }
-    }
-
-    /// The next record, copied out.
-    #[inline]
-    fn copy_next<const STAMPED: bool>(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
-        match self.find_until(Wish::Next, deadline)? {
-            Some(found) => self.copy::<STAMPED>(found).map(Some),
-            None => Ok(None),
-        }
+        Ok(copied.map(|found| Record::copied(found, self.copies.payload(found), &self.copied)))
     }
 
     /// The newest record, copied out: another try if it was overwritten meanwhile, for then there is a newer one.
     fn copy_newest<const STAMPED: bool>(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
         let mut passed_over = 0;
         for _ in 0..NEWEST_COPIES_MAX {
-            let found = self.find_until(Wish::Newest, deadline);
-            match found.and_then(|found| found.map(|found| self.copy::<STAMPED>(found)).transpose()) {
+            let Some(found) = self.find_closely(Wish::Newest, deadline)? else { return Ok(None) };
+            match self.record::<STAMPED>(found) {
                 Err(TapError::Lagged { missed_bytes }) => passed_over += missed_bytes,
-                outcome => return outcome,
+                outcome => return outcome.map(|_| Some(found)),
             }
         }
         Err(TapError::Lagged { missed_bytes: passed_over })
     }
 
-    /// Copies out a record that was found, if it is whole then.
+    /// The record that was found, copied out, if it is whole then.
     #[inline(always)]
-    fn copy<const STAMPED: bool>(&mut self, found: Found) -> Result<Found, TapError> {
+    fn record<const STAMPED: bool>(&mut self, found: Found) -> Result<Record<'_>, TapError> {
         crash::point!("tap-record-found");
         let ring = self.reader.lane().ring();
-        let is_whole = if STAMPED {
+        let payload = if STAMPED {
             let reader = Stamped::new(&self.reader);
-            let copy = self.copies.copy(&reader, ring, found);
+            let payload = self.copies.copy(&reader, ring, found);
             self.copied.time = Some(MonotonicTime::from_nanos(reader.stamp()));
-            copy.is_some()
+            payload
         } else {
-            self.copies.copy(&self.reader, ring, found).is_some()
+            self.copies.copy(&self.reader, ring, found)
         };
-        if is_whole { Ok(found) } else { Err(self.reader.lost(found).into()) }
-    }
-
-    /// The record that is asked for, by polling and waiting until `deadline`. `None` at the end.
-    #[inline]
-    fn find_until(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
-        match wish {
-            Wish::Next => match self.reader.next_in_view() {
-                Some(found) => Ok(Some(found)),
-                None => self.find_closely(wish, deadline),
-            },
-            Wish::Newest => self.find_closely(wish, deadline),
+        match payload {
+            Some(payload) => Ok(Record::copied(found, payload, &self.copied)),
+            None => Err(self.reader.lost(found).into()),
         }
     }
 
+    /// The next record, by polling and waiting until `deadline`. `None` at the end.
+    #[inline]
+    fn find_next(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
+        match self.reader.next_in_view() {
+            Some(found) => Ok(Some(found)),
+            None => self.find_closely(Wish::Next, deadline),
+        }
+    }
+
+    /// The record that is asked for, by polling and waiting until `deadline`. `None` at the end.
     #[inline(never)]
     fn find_closely(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
         let peeks = if wish == Wish::Next { self.peek_for_news(deadline) } else { None };

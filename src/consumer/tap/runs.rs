@@ -8,6 +8,7 @@ use crate::consumer::runs::Verdict;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::ring::LaneWords;
+use crate::ring::cursor::Found;
 use crate::ring::tap::Wish;
 use crate::sync::Ordering;
 use std::ops::ControlFlow;
@@ -204,22 +205,31 @@ impl Tap {
     ) -> Result<usize, V::Error> {
         // Only a bound; everything below it is checked record by record.
         let end = self.reader.lane().published().load(Ordering::Relaxed);
-        let Some(mut found) = self.copy_next::<STAMPED>(deadline)? else { return Ok(0) };
-        let mut records = 0;
+        let Some(first) = self.find_next(deadline)? else { return Ok(0) };
+        let mut flow = each(&self.record::<STAMPED>(first)?).into_flow();
+        let mut records = 1;
         loop {
-            records += 1;
-            if let ControlFlow::Break(outcome) = each(&self.record(found)).into_flow() {
+            if let ControlFlow::Break(outcome) = flow {
                 return outcome.map(|()| records);
             }
             // As far as was published at the beginning, or as the first look saw.
             if self.reader.unread() == 0 && self.position() >= end {
                 return Ok(records);
             }
-            let next = self.reader.poll(Wish::Next).map_err(TapError::from)?;
-            found = match next {
-                Some(next) => self.copy::<STAMPED>(next)?,
-                None => return Ok(records),
+            flow = match self.reader.next_in_view() {
+                Some(found) => each(&self.record::<STAMPED>(found)?).into_flow(),
+                None => match self.poll_next()? {
+                    Some(found) => each(&self.record::<STAMPED>(found)?).into_flow(),
+                    None => return Ok(records),
+                },
             };
+            records += 1;
         }
+    }
+
+    /// The next record, or what lies in its way, after `next_in_view` found none.
+    #[inline(never)]
+    fn poll_next(&mut self) -> Result<Option<Found>, TapError> {
+        Ok(self.reader.poll(Wish::Next)?)
     }
 }
