@@ -630,10 +630,13 @@ impl Tap {
     fn copy_newest<const STAMPED: bool>(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
         let mut passed_over = 0;
         for _ in 0..NEWEST_COPIES_MAX {
-            let Some(found) = self.find_closely(Wish::Newest, deadline)? else { return Ok(None) };
-            match self.record::<STAMPED>(found) {
+            let copied = match self.find_closely(Wish::Newest, deadline) {
+                Ok(Some(found)) => self.record::<STAMPED>(found).map(|_| Some(found)),
+                outcome => outcome,
+            };
+            match copied {
                 Err(TapError::Lagged { missed_bytes }) => passed_over += missed_bytes,
-                outcome => return outcome.map(|_| Some(found)),
+                outcome => return outcome,
             }
         }
         Err(TapError::Lagged { missed_bytes: passed_over })
