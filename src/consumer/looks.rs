@@ -46,7 +46,7 @@ const TRIES_PER_PEEK: u32 = 4;
 /// After this many looks of calls that do not wait, the next one is not put off.
 const TRIES_OF_LULL: u32 = PEEKS_MAX * TRIES_PER_PEEK;
 /// An answer's first lines are fetched together if the last one had more bytes than this, header and all.
-const ANSWER_READ_AT_ONCE_BYTES: u64 = 2 * LINE_BYTES;
+const ANSWER_FETCHED_ABOVE_BYTES: u64 = 2 * LINE_BYTES;
 /// How much of an answer is fetched together: the processor brings the rest by itself meanwhile.
 const FETCHED_OF_ANSWER_BYTES: u64 = 24 * LINE_BYTES;
 /// How much of short requests and replies is fetched together.
@@ -121,7 +121,7 @@ impl Consumer {
             }
             if self.reader.has_news() {
                 self.reader.refresh().ok()?;
-                if self.expected_bytes > ANSWER_READ_AT_ONCE_BYTES && self.pace.awaits_answers() {
+                if self.expected_bytes > ANSWER_FETCHED_ABOVE_BYTES && self.pace.awaits_answers() {
                     self.fetch(FETCHED_OF_ANSWER_BYTES);
                 } else if self.fetches_whole {
                     self.fetch(FETCHED_OF_SHORT_BYTES);
