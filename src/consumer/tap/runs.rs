@@ -216,6 +216,7 @@ impl Tap {
             if self.reader.unread() == 0 && self.position() >= end {
                 return Ok(records);
             }
+            // Twice, for the reason that is in `Tap::receive_until`.
             flow = match self.reader.next_in_view() {
                 Some(found) => each(&self.record::<STAMPED>(found)?).into_flow(),
                 None => match self.poll_next()? {
