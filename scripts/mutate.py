@@ -62,7 +62,7 @@ RESERVATION = "src/producer/reservation.rs"
 LANE_OPTIONS = "src/lane.rs"
 TASKS = "src/tokio/mod.rs"
 STREAM = "src/tokio/stream.rs"
-READING_TASKS = "src/tokio/read.rs"
+READING_TASKS = "src/tokio/receive.rs"
 WAITS = "src/producer/waits.rs"
 AUDIENCE = "src/producer/audience.rs"
 SLOW = "src/producer/slow.rs"
@@ -1371,12 +1371,18 @@ FAULTS = [
     ("poll_look: what was readable before taken for news", TASKS, [("guard.clear_ready(),", "guard.retain_ready(),")],
      "feature-test tokio an_idle_task"),
     ("poll: a record that was found for a task, and lost", READING_TASKS,
-     [("    if let Some(found) = reader.endpoint.consumer().find_soon() {\n        return Poll::Ready(Ok(Some(found)));\n    }\n",
-       "    reader.endpoint.consumer().find_soon();\n")], "feature-test tokio nothing_is_lost"),
+     [("    if let Some(found) = reader.endpoint.reading().find_soon() {\n        return Poll::Ready(Ok(Some(found)));\n    }\n",
+       "    reader.endpoint.reading().find_soon();\n")], "feature-test tokio nothing_is_lost"),
     ("poll: a record taken for a future that is dropped", READING_TASKS,
-     [("                self.reader = Some(reader);\n",
-       "                let _ = reader.endpoint.consumer().try_receive();\n                self.reader = Some(reader);\n")],
+     [("    let found = ready!(poll_find(reader, cx));\n",
+       "    let Poll::Ready(found) = poll_find(reader, cx) else {\n        let _ = reader.endpoint.reading().try_find();\n"
+       "        return Poll::Pending;\n    };\n")],
      "feature-test tokio a_stream_at_full_rate"),
+    ("poll_records: no budget for records in view", READING_TASKS,
+     [("reader.endpoint.reading().records_read() + RECORDS_IN_VIEW", "u64::MAX")], "feature-test tokio a_busy_task"),
+    ("next_in_view: the times of records forgotten", TAPPING,
+     [("if self.shortcut.is_closed() { None } else { self.reader.next_in_view() }", "self.reader.next_in_view()")],
+     "feature-test tokio a_tap_in_a_task_tells"),
     ("poll_run: no budget", TASKS, [("if self.run == 0 {", "if false {"), ("self.run -= 1;", "")],
      "feature-test tokio a_busy_task"),
     ("poll_armed: asleep whatever arming says", TASKS, [("Ok(false) => Poll::Ready(Ok(())),", "Ok(false) => Poll::Pending,")],

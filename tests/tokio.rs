@@ -712,41 +712,80 @@ fn values_arrive_in_tasks() {
     }
 }
 
-/// A lane that is full of records from the beginning: reading never waits.
+/// How a busy task reads a lane that is full of records from the beginning, and how many records cost one unit of its
+/// budget.
+#[derive(Clone, Copy, Debug)]
+enum Busy {
+    /// Records in view.
+    Receive,
+    /// The same, of a tap.
+    Tapped,
+    /// Outcomes of other calls.
+    OneByRun,
+}
+
 #[test]
 fn a_busy_task_lets_others_run() {
     const RECORDS_THERE: u64 = 60_000;
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let (mut producer, _server, address) = lane(1 << 20);
-    let consumer = attach(&address, false);
-    let mut batch = producer.batch().unwrap();
-    (0..RECORDS_THERE).for_each(|number| batch.send(&number.to_le_bytes()).unwrap());
-    batch.commit();
-    producer.finish();
-    runtime.block_on(async move {
-        let turns = Arc::new(AtomicU64::new(0));
-        let other = tokio::spawn({
-            let turns = Arc::clone(&turns);
-            async move {
-                loop {
-                    turns.fetch_add(1, Ordering::Relaxed);
-                    tokio::task::yield_now().await;
+    for (busy, per_unit) in [(Busy::Receive, 32), (Busy::Tapped, 32), (Busy::OneByRun, 16)] {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut producer, _server, address) = lane(1 << 20);
+        let (consumer, tap) = (attach(&address, false), Tap::connect(&*address).unwrap());
+        let mut batch = producer.batch().unwrap();
+        (0..RECORDS_THERE).for_each(|number| batch.send(&number.to_le_bytes()).unwrap());
+        batch.commit();
+        producer.finish();
+        runtime.block_on(async move {
+            let turns = Arc::new(AtomicU64::new(0));
+            let other = tokio::spawn({
+                let turns = Arc::clone(&turns);
+                async move {
+                    loop {
+                        turns.fetch_add(1, Ordering::Relaxed);
+                        tokio::task::yield_now().await;
+                    }
                 }
-            }
+            });
+            let reader = tokio::spawn(async move {
+                let (mut consumer, mut tap) = (Async::new(consumer).unwrap(), Async::new(tap).unwrap());
+                let one = |_: &fdring::Record<'_>| ControlFlow::Break(());
+                let mut records = 0;
+                while match busy {
+                    Busy::Receive => consumer.receive().await.unwrap().is_some(),
+                    Busy::Tapped => tap.receive().await.unwrap().is_some(),
+                    Busy::OneByRun => consumer.receive_many(one).await.unwrap() != 0,
+                } {
+                    records += 1;
+                }
+                records
+            });
+            assert_eq!(reader.await.unwrap(), RECORDS_THERE);
+            let turns = turns.load(Ordering::Relaxed);
+            // A turn has 128 units.
+            assert!(
+                turns >= RECORDS_THERE / (128 * per_unit) - 2,
+                "{busy:?}: another task ran {turns} times meanwhile"
+            );
+            other.abort();
         });
-        let reader = tokio::spawn(async move {
-            let mut consumer = Async::new(consumer).unwrap();
-            let mut records = 0;
-            while consumer.receive().await.unwrap().is_some() {
-                records += 1;
-            }
-            records
-        });
-        assert_eq!(reader.await.unwrap(), RECORDS_THERE);
-        let turns = turns.load(Ordering::Relaxed);
-        // 128 units of budget in each turn, for 16 records each.
-        assert!(turns >= RECORDS_THERE / (128 * 16) - 2, "another task ran {turns} times meanwhile");
-        other.abort();
+    }
+}
+
+#[test]
+fn a_tap_in_a_task_tells_the_times_of_records() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (mut producer, _server, address) = serve(LaneOptions::new("lane").stamped(true).create().unwrap());
+    let tap = Tap::connect(&*address).unwrap();
+    runtime.block_on(async move {
+        let mut tap = Async::new(tap).unwrap();
+        let mut last = None;
+        for number in 0..3_u64 {
+            producer.send(&number.to_le_bytes()).unwrap();
+            let record = tap.receive().await.unwrap().unwrap();
+            let time = record.published_at();
+            assert!(time.is_some() && time > last, "{time:?} after {last:?}");
+            last = time;
+        }
     });
 }
 

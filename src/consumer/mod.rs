@@ -589,14 +589,6 @@ impl Consumer {
         self.reader.refresh().err().map_or(ReceiveError::Closed, ReceiveError::from)
     }
 
-    /// As [`record`](Self::record), of one that was found by a closer look.
-    // Out of line, as `receive_closely`.
-    #[cfg(feature = "tokio")]
-    #[inline(never)]
-    pub(crate) fn record_closely(&mut self, found: Found) -> Result<Record<'_>, ReceiveError> {
-        self.record(found)
-    }
-
     /// The record that was found, its payload in place or copied out.
     #[inline(always)]
     pub(crate) fn record(&mut self, found: Found) -> Result<Record<'_>, ReceiveError> {

@@ -92,6 +92,12 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
         self.missed_bytes
     }
 
+    /// How many records were read.
+    #[inline(always)]
+    pub(crate) fn records(&self) -> u64 {
+        self.cursor.records()
+    }
+
     /// The next record, if it is in view: no load of `published`. `None` says only that one must look closer.
     #[inline(always)]
     pub(crate) fn next_in_view(&mut self) -> Option<Found> {
@@ -306,7 +312,7 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
     pub(crate) fn counters(&self) -> SeatCounters {
         let passed_bytes = self.cursor.position() - self.start;
         let record_bytes = passed_bytes - self.padding_bytes - self.missed_bytes;
-        SeatCounters { records: self.cursor.records(), record_bytes, missed_bytes: self.missed_bytes }
+        SeatCounters { records: self.records(), record_bytes, missed_bytes: self.missed_bytes }
     }
 
     /// Tells tools how far this tap has come, if anything has changed. No producer decides anything by it.

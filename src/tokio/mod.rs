@@ -30,14 +30,15 @@
 //! may have gone out. So they can be raced in `tokio::select!`, against timers and each other; that is also how several
 //! lanes are waited for.
 //!
-//! A task that receives record after record without waiting lets others run by tokio's rules: 16 records cost one unit
-//! of its [budget](::tokio::task::coop).
+//! A task that receives record after record without waiting lets others run by tokio's rules: one unit of its
+//! [budget](::tokio::task::coop) pays for 32 records that are there already, or for 16 outcomes of other kinds.
 
 mod batch;
 mod call;
 mod distribute;
 mod listen;
 mod read;
+mod receive;
 mod stream;
 mod typed_call;
 mod write;
@@ -58,8 +59,8 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
-/// This number of outcomes without a wait costs one unit of a task's budget: one outcome is quicker than what tokio has
-/// units for.
+/// This number of outcomes without a wait costs one unit of a task's budget, except for records in view: one outcome is
+/// quicker than what tokio has units for.
 const RUN: u32 = 16;
 /// How often in a row a descriptor may be readable that was found unreadable.
 const CLEARS_MAX: usize = 4;
@@ -106,6 +107,8 @@ pub struct Async<E: AsFd> {
     endpoint: E,
     /// How many outcomes are left of the last unit of budget.
     run: u32,
+    /// How many records its endpoint may have read before one in view costs the next unit.
+    records_paid: u64,
     /// Whether a stream of it has ended.
     is_over: bool,
 }
@@ -150,7 +153,7 @@ impl<E: AsFd> Async<E> {
             ),
             _ => Error::os("watch an endpoint in a tokio runtime")(error),
         })?;
-        Ok(Self { fd, endpoint, run: RUN, is_over: false })
+        Ok(Self { fd, endpoint, run: RUN, records_paid: 0, is_over: false })
     }
 
     /// The endpoint.

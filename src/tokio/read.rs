@@ -1,22 +1,18 @@
 //! Consumers and taps in tasks.
 //!
 //! Each call finds out first whether there is something, and then takes it without waiting: a borrowed record could not
-//! be kept while the task waits.
+//! be kept while the task waits. [`receive`](super::receive) does so for one record.
 
 use super::Async;
+use super::receive::{Receive, not_empty, tap_error};
 use crate::consumer::{Consumer, ReceiveError, Record, Tap, TapError, Verdict};
 use crate::error::{Error, Result};
-use crate::ring::cursor::Found;
-use crate::select::Selectable;
 use crate::session::Address;
 use crate::typed::{TypedConsumer, TypedError, TypedRecord, TypedTap, value_of, values_of};
 use ::tokio::task::spawn_blocking;
 use bytemuck::{AnyBitPattern, CheckedBitPattern};
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsFd;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
 impl Async<Consumer> {
     /// Connects to the only lane at `address`, like [`Consumer::connect`], on a thread of the runtime for blocking
@@ -83,7 +79,7 @@ impl Async<Consumer> {
     /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
     pub fn receive(&mut self) -> impl Future<Output = Result<Option<Record<'_>>, ReceiveError>> {
-        Receive { reader: Some(self), take: |received| received }
+        Receive::new(self, |received| received)
     }
 
     /// Waits for a record, then calls `each` with it and with all records that are already visible after it, like
@@ -131,77 +127,6 @@ impl Async<Consumer> {
     async fn has_news(&mut self) -> Result<(), ReceiveError> {
         poll_fn(|cx| self.poll_ready(cx, Consumer::has_news_soon)).await
     }
-}
-
-/// A consumer, or what stands on one.
-trait Consumes: Selectable {
-    fn consumer(&mut self) -> &mut Consumer;
-}
-
-impl Consumes for Consumer {
-    #[inline(always)]
-    fn consumer(&mut self) -> &mut Consumer {
-        self
-    }
-}
-
-impl<T> Consumes for TypedConsumer<T> {
-    #[inline(always)]
-    fn consumer(&mut self) -> &mut Consumer {
-        self.untyped_mut()
-    }
-}
-
-/// The future of a record, or of what is taken from it: what an `async fn` would be, but that its `poll` is inlined:
-/// that of an `async fn` is a function of its own. So a loop that awaits each record is one function, like a thread's.
-struct Receive<'a, E: AsFd, F> {
-    /// `None` after the outcome.
-    reader: Option<&'a mut Async<E>>,
-    /// Makes the outcome of what was received.
-    take: F,
-}
-
-impl<'a, E, F, T> Future for Receive<'a, E, F>
-where
-    E: Consumes,
-    F: Fn(Result<Option<Record<'a>>, ReceiveError>) -> T + Unpin,
-{
-    type Output = T;
-
-    #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let reader = self.reader.take().expect("a future is not polled after its outcome");
-        let is_at_turn = reader.poll_run(cx).is_ready();
-        if is_at_turn && let Some(found) = reader.endpoint.consumer().next_in_view() {
-            return Poll::Ready((self.take)(reader.endpoint.consumer().record(found).map(Some)));
-        }
-        let received = match if is_at_turn { poll_find_closely(reader, cx) } else { Poll::Pending } {
-            Poll::Ready(Ok(Some(found))) => reader.endpoint.consumer().record_closely(found).map(Some),
-            Poll::Ready(Ok(None)) => Ok(None),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => {
-                self.reader = Some(reader);
-                return Poll::Pending;
-            }
-        };
-        Poll::Ready((self.take)(received))
-    }
-}
-
-/// The next record, which counts as read, or the end, after none was in view.
-// Out of line, as on a thread.
-#[inline(never)]
-fn poll_find_closely<E: Consumes>(
-    reader: &mut Async<E>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Option<Found>, ReceiveError>> {
-    if let Some(found) = reader.endpoint.consumer().find_soon() {
-        return Poll::Ready(Ok(Some(found)));
-    }
-    if !reader.endpoint.consumer().has_news() {
-        ready!(reader.poll_armed(cx))?;
-    }
-    Poll::Ready(reader.endpoint.consumer().try_find())
 }
 
 impl Async<Tap> {
@@ -266,9 +191,8 @@ impl Async<Tap> {
     /// - [`TapError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`TapError::Forked`] in a forked child
     #[inline]
-    pub async fn receive(&mut self) -> Result<Option<Record<'_>>, TapError> {
-        self.has_news().await?;
-        self.get_mut().try_receive().map_err(not_empty)
+    pub fn receive(&mut self) -> impl Future<Output = Result<Option<Record<'_>>, TapError>> {
+        Receive::new(self, |received| received)
     }
 
     /// The newest record, if it was not received yet, as [`Tap::receive_newest`]. Waits for one otherwise. `None` is
@@ -379,7 +303,7 @@ impl<T> Async<TypedConsumer<T>> {
     where
         T: AnyBitPattern,
     {
-        Receive { reader: Some(self), take: values_of }
+        Receive::new(self, values_of)
     }
 
     /// The value of the next record, as [`TypedConsumer::receive_value`]. `None` is the end of the stream.
@@ -409,7 +333,7 @@ impl<T> Async<TypedConsumer<T>> {
     where
         T: CheckedBitPattern,
     {
-        Receive { reader: Some(self), take: value_of }
+        Receive::new(self, value_of)
     }
 }
 
@@ -435,12 +359,11 @@ impl<T> Async<TypedTap<T>> {
     /// - [`TypedError::Receive`] for each error of [`Tap::receive`]
     /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     #[inline]
-    pub async fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>>
+    pub fn receive(&mut self) -> impl Future<Output = Result<Option<TypedRecord<'_, T>>, TypedError<TapError>>>
     where
         T: AnyBitPattern,
     {
-        self.has_news().await?;
-        self.get_mut().try_receive().map_err(|error| error.map_received(not_empty))
+        Receive::new(self, values_of)
     }
 
     /// The values of the newest record, as [`TypedTap::receive_newest`]. `None` is the end of the stream.
@@ -496,12 +419,11 @@ impl<T> Async<TypedTap<T>> {
     /// - [`TypedError::Count`] if it holds none, or several
     /// - [`TypedError::Bits`] if its bits are no `T`
     #[inline]
-    pub async fn receive_value(&mut self) -> Result<Option<T>, TypedError<TapError>>
+    pub fn receive_value(&mut self) -> impl Future<Output = Result<Option<T>, TypedError<TapError>>>
     where
         T: CheckedBitPattern,
     {
-        self.has_news().await?;
-        self.get_mut().try_receive_value().map_err(|error| error.map_received(not_empty))
+        Receive::new(self, value_of)
     }
 
     /// The value of the newest record, as [`TypedTap::receive_newest_value`]. `None` is the end of the stream.
@@ -547,21 +469,4 @@ pub(super) async fn on_a_blocking_thread<T: Send + 'static>(
 ) -> Result<T> {
     let joined = spawn_blocking(call).await;
     joined.map_err(io::Error::from).map_err(Error::os("connect on a thread of a tokio runtime"))?
-}
-
-/// A tap found nothing after it had seen that something is there: only a producer that breaks the protocol does that.
-fn not_empty(error: TapError) -> TapError {
-    match error {
-        TapError::Empty => TapError::Lagged { missed_bytes: 0 },
-        error => error,
-    }
-}
-
-/// Why a tap could not be armed.
-pub(super) fn tap_error(error: ReceiveError) -> TapError {
-    match error {
-        ReceiveError::Wait(errno) => TapError::Wait(errno),
-        ReceiveError::Interrupted => TapError::Interrupted,
-        _ => TapError::Forked,
-    }
 }

@@ -1,7 +1,7 @@
 //! Records to keep, as a stream.
 
 use super::Async;
-use super::read::tap_error;
+use super::receive::tap_error;
 use crate::consumer::{Consumer, OwnedRecord, ReceiveError, Tap, TapError};
 use futures_core::Stream;
 use std::pin::Pin;

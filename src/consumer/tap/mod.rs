@@ -642,6 +642,41 @@ impl Tap {
         Err(TapError::Lagged { missed_bytes: passed_over })
     }
 
+    /// The number of records read so far.
+    #[cfg(feature = "tokio")]
+    #[inline(always)]
+    pub(crate) fn records_read(&self) -> u64 {
+        self.reader.records()
+    }
+
+    /// The next record, if only its header needs a look; see [`record_in_view`](Self::record_in_view).
+    #[cfg(feature = "tokio")]
+    #[inline(always)]
+    pub(crate) fn next_in_view(&mut self) -> Option<Found> {
+        if self.shortcut.is_closed() { None } else { self.reader.next_in_view() }
+    }
+
+    /// The record that [`next_in_view`](Self::next_in_view) has found, copied out.
+    #[cfg(feature = "tokio")]
+    #[inline(always)]
+    pub(crate) fn record_in_view(&mut self, found: Found) -> Result<Record<'_>, TapError> {
+        self.record::<false>(found)
+    }
+
+    /// Like [`try_receive`](Self::try_receive), for a caller that has [`record_closely`](Self::record_closely) hand it
+    /// out.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_find(&mut self) -> Result<Option<Found>, TapError> {
+        self.check_fork()?;
+        self.find_next(Deadline::Now)
+    }
+
+    /// The record that [`try_find`](Self::try_find) has found, copied out, with its time if it has one.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn record_closely(&mut self, found: Found) -> Result<Record<'_>, TapError> {
+        if self.shortcut.is_closed() { self.record::<true>(found) } else { self.record::<false>(found) }
+    }
+
     /// The record that was found, copied out, if it is whole then.
     #[inline(always)]
     fn record<const STAMPED: bool>(&mut self, found: Found) -> Result<Record<'_>, TapError> {
