@@ -24,13 +24,11 @@ mod sink;
 mod verify;
 mod worker;
 
-use std::error::Error;
-use std::io::{ErrorKind, IsTerminal, Write, stderr};
-use std::path::PathBuf;
-use std::process::ExitCode;
-
 use crew::{AS_READER, AS_WORKER, as_member};
 use options::{HELP, Options};
+use std::error::Error;
+use std::io::{ErrorKind, IsTerminal, Write, stderr};
+use std::process::ExitCode;
 
 /// What clears the line that a terminal's cursor is in.
 const WIPE: &str = "\r\x1b[K";
@@ -40,11 +38,8 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let outcome = match args.as_slice() {
-        [role, address, deaths_max, paths @ ..] if role == AS_READER => {
-            let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
-            as_member("reader", || reader::read(&address.to_string_lossy(), &deaths_max.to_string_lossy(), &paths))
-        }
-        [role, address] if role == AS_WORKER => as_member("worker", || worker::work(&address.to_string_lossy())),
+        [role, address, paths @ ..] if role == AS_READER => as_member("reader", || reader::read(address, paths)),
+        [role, address] if role == AS_WORKER => as_member("worker", || worker::work(address)),
         _ => match Options::parse(&args) {
             Ok(Some(options)) => sink::count(&options),
             Ok(None) => print(HELP).map(|()| true),
@@ -54,13 +49,8 @@ fn main() -> ExitCode {
             }
         },
     };
-    match outcome {
-        Ok(is_right) => ExitCode::from(u8::from(!is_right)),
-        Err(error) => {
-            complain(&error.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    let is_right = outcome.inspect_err(|error| complain(&error.to_string())).unwrap_or(false);
+    ExitCode::from(u8::from(!is_right))
 }
 
 /// Writes to stdout; that a reader such as head(1) has had enough is no error.

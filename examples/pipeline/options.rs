@@ -5,8 +5,6 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::crew::random;
-
 pub(crate) const HELP: &str = "\
 Counts the words of files with several processes that share memory.
 
@@ -43,14 +41,19 @@ impl Options {
         while let Some(arg) = args.next() {
             let text = arg.to_str().unwrap_or_default();
             let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-            let mut next = || value.or_else(|| args.next().and_then(|value| value.to_str()));
+            let mut number = |range: RangeInclusive<u64>| {
+                let value = value.or_else(|| args.next()?.to_str()).ok_or_else(|| format!("{name} needs a number"))?;
+                let number = value.parse().ok().filter(|number| range.contains(number));
+                let (min, max) = range.into_inner();
+                number.ok_or_else(|| format!("{name} takes a number from {min} to {max}, not {value:?}"))
+            };
             match name {
                 "-h" | "--help" => return Ok(None),
-                "--workers" => options.workers = number(name, next(), 1..=16)? as usize,
-                "--top" => options.top = number(name, next(), 0..=u64::MAX)? as usize,
+                "--workers" => options.workers = number(1..=16)? as usize,
+                "--top" => options.top = number(0..=u64::MAX)? as usize,
                 "--verify" if value.is_none() => options.verify = true,
-                "--chaos" if value.is_none() => options.chaos = Some(random()),
-                "--chaos" => options.chaos = Some(number(name, value, 0..=u64::MAX)?),
+                "--chaos" if value.is_none() => options.chaos = Some(fastrand::u64(..)),
+                "--chaos" => options.chaos = Some(number(0..=u64::MAX)?),
                 "--" => options.paths.extend(args.by_ref().map(PathBuf::from)),
                 _ if text.starts_with('-') => return Err(format!("unknown option {text}")),
                 _ => options.paths.push(arg.into()),
@@ -66,10 +69,4 @@ impl Options {
         }
         Ok(Some(options))
     }
-}
-
-fn number(name: &str, value: Option<&str>, range: RangeInclusive<u64>) -> Result<u64, String> {
-    let value = value.ok_or_else(|| format!("{name} needs a number"))?;
-    let number = value.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("{name} takes a number from {} to {}, not {value:?}", range.start(), range.end()))
 }
