@@ -101,6 +101,7 @@ REQUEST = "src/call/request.rs"
 PAIRING = "src/session/serving/pairing.rs"
 PAIRS = "src/session/pairs.rs"
 PLAN = "src/distribute/plan.rs"
+WORK_ENDS = "src/distribute/ends.rs"
 SLOTS = "src/distribute/slots.rs"
 SHARING = "src/distribute/own_slots.rs"
 DISTRIBUTE_EVENT = "src/distribute/event.rs"
@@ -2031,8 +2032,17 @@ FAULTS = [
     ("announce: nobody looks again", WORK_WAITS, [("Deadline::after(SECOND_LOOK)", "Deadline::Never")], "lib a_release_that_rings"),
     ("note_look: looks without an end", WORK_WAITS, [("if is_second {", "if is_second && false {")], "lib a_release_that_rings"),
     ("give_many: more records than a worker may have", SHARING, [(".min(plan.room_of(slot))", "")], "lib many_records_at_once"),
-    ("note_sent_many: records that end elsewhere", PLAN, [("begin + number * size", "begin + number")],
+    ("note_sent_many: records that end elsewhere", PLAN, [("push_many(begin, size, before)", "push_many(begin, 1, before)")],
      "lib distribute::plan"),
+    ("note_sent_many: keys of records that end elsewhere", PLAN, [("begin + number * size", "begin + number")],
+     "lib distribute::plan"),
+    ("Ends: a stretch goes on behind padding", WORK_ENDS,
+     [("if end - stretch.last == stretch.step =>", "if end - stretch.last >= stretch.step =>")],
+     "lib distribute::ends"),
+    ("Ends: a stretch goes on in other steps", WORK_ENDS,
+     [("if (begin, step) == (stretch.last, stretch.step) =>", "if begin == stretch.last =>")],
+     "lib distribute::ends"),
+    ("Ends: one that is beyond taken out", WORK_ENDS, [(".div_ceil(self.step)", " / self.step")], "lib distribute::ends"),
     ("take_back: records begin where a worker says", SLOTS, [("boundary_from(named)", "(named.position, boundary_from).0")],
      "test distribute a_record_that_a_worker_makes_up"),
     ("check: what a worker has made up reported", DISTRIBUTE_EVENT, [("            if is_record(claim) {", "            if is_record(claim) || true {")],
@@ -2070,7 +2080,8 @@ FAULTS = [
     ("forget: a key forgotten with its first record", PLAN,
      [("home.slot == slot && home.end == end", "home.slot == slot")], "lib distribute::plan"),
     ("take_back: what was released given out again", PLAN,
-     [("                if ends_at == end {\n", "                {\n")], "lib distribute::plan"),
+     [("            if of.unreleased.take_to(end) == Some(end) {\n", "            of.unreleased.take_to(end);\n            {\n")],
+     "lib distribute::plan"),
     ("take_back: behind what was taken back before", PLAN,
      [("        taken.append(&mut self.taken_back);\n        self.taken_back = taken;\n",
        "        self.taken_back.append(&mut taken);\n")], "lib distribute::plan"),

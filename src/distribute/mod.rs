@@ -4,6 +4,7 @@
 //! exactly one if none died or was evicted (invariant 25).
 
 mod assignment;
+mod ends;
 mod event;
 mod options;
 mod own_slots;

@@ -5,6 +5,7 @@
 //!
 //! What this file does not do: it knows no lane. Positions are what its caller says they are.
 
+use super::ends::Ends;
 use std::collections::{HashMap, VecDeque};
 
 /// The worker that a record is for. [`Distributor::send`](super::Distributor::send) takes it.
@@ -66,9 +67,9 @@ pub(crate) struct Plan<T> {
 #[derive(Debug, Default)]
 struct SlotRecords {
     has_worker: bool,
-    /// The ends of the records, in order.
-    unreleased: VecDeque<u64>,
-    /// Those of them that have a key, in order. Apart, so that a record without one costs one word.
+    /// The ends of the records.
+    unreleased: Ends,
+    /// Those of them that have a key, in order. Apart, so that many records of one length without one are few words.
     keyed: VecDeque<Keyed>,
     /// Where the last record that was released or set aside ends.
     boundary: u64,
@@ -118,15 +119,11 @@ impl SlotRecords {
         Load { records: self.unreleased.len(), bytes: self.published - self.released }
     }
 
-    /// Takes out the first record that is not released, if it ends no later than there: its end, and its key.
-    fn take_first(&mut self, position: u64) -> Option<(u64, Option<u64>)> {
-        let end = self.unreleased.front().copied().filter(|end| *end <= position)?;
-        self.unreleased.pop_front();
-        let keyed = self.keyed.front().copied().filter(|keyed| keyed.end == end);
-        if keyed.is_some() {
-            self.keyed.pop_front();
-        }
-        Some((end, keyed.map(|keyed| keyed.key)))
+    /// Takes out the first record with a key, if it ends no later than there.
+    fn take_keyed(&mut self, position: u64) -> Option<Keyed> {
+        let first = self.keyed.front().copied().filter(|keyed| keyed.end <= position)?;
+        self.keyed.pop_front();
+        Some(first)
     }
 }
 
@@ -235,7 +232,7 @@ impl<T> Plan<T> {
     #[inline]
     pub(crate) fn note_sent(&mut self, slot: usize, key: Option<u64>, end: u64) {
         let into = &mut self.slots[slot];
-        into.unreleased.push_back(end);
+        into.unreleased.push(end);
         into.published = end;
         if let Some(key) = key {
             into.keyed.push_back(Keyed { end, key });
@@ -246,12 +243,12 @@ impl<T> Plan<T> {
 
     /// As many records of `size` bytes each were given to a slot, from `begin` on.
     pub(crate) fn note_sent_many(&mut self, slot: usize, key: Option<u64>, begin: u64, (size, count): (u64, usize)) {
-        let ends = (1..=count as u64).map(|number| begin + number * size);
-        let Some(last) = ends.clone().next_back() else { return };
-        let (into, ends) = (&mut self.slots[slot], ends.take(count - 1));
-        into.unreleased.extend(ends.clone());
+        let Some(before) = count.checked_sub(1) else { return };
+        let into = &mut self.slots[slot];
+        into.unreleased.push_many(begin, size, before);
+        let ends = (1..=before as u64).map(|number| begin + number * size);
         into.keyed.extend(key.into_iter().flat_map(|key| ends.clone().map(move |end| Keyed { end, key })));
-        self.note_sent(slot, key, last);
+        self.note_sent(slot, key, begin + count as u64 * size);
     }
 
     /// How many more records a slot may have.
@@ -268,9 +265,11 @@ impl<T> Plan<T> {
         // No worker releases what it was not given.
         of.released = position.min(of.published);
         let before = of.unreleased.len();
-        while let Some((end, key)) = of.take_first(position) {
-            of.boundary = end;
-            forget(&mut self.homes, slot, key, end);
+        if let Some(last) = of.unreleased.take_to(position) {
+            of.boundary = last;
+        }
+        while let Some(keyed) = of.take_keyed(position) {
+            forget(&mut self.homes, slot, keyed);
         }
         before - of.unreleased.len()
     }
@@ -287,17 +286,16 @@ impl<T> Plan<T> {
         if begins_round {
             return position.max(of.boundary).min(of.published);
         }
-        let mut ends = std::iter::once(of.boundary).chain(of.unreleased.iter().copied());
+        let mut ends = std::iter::once(of.boundary).chain(of.unreleased.iter());
         ends.find(|end| *end >= position).unwrap_or(of.published)
     }
 
     /// Whether a record of that slot that is not released takes all from one position to the other, but for padding.
     pub(crate) fn is_record(&self, slot: usize, from: Named, end: u64) -> bool {
         let Some(of) = self.slots.get(slot) else { return false };
-        let index = of.unreleased.partition_point(|other| *other < end);
-        let begin = index.checked_sub(1).map_or(of.boundary, |before| of.unreleased[before]);
+        let begin = of.unreleased.iter().take_while(|other| *other < end).last().unwrap_or(of.boundary);
         let begins_there = begin == from.position || from.begins_round && begin < from.position;
-        begins_there && from.position < end && of.unreleased.get(index) == Some(&end)
+        begins_there && from.position < end && of.unreleased.iter().any(|other| other == end)
     }
 
     /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.
@@ -307,16 +305,18 @@ impl<T> Plan<T> {
         let mut taken = VecDeque::new();
         let of = &mut self.slots[slot];
         for (end, record) in records {
-            while let Some((ends_at, key)) = of.take_first(end) {
-                forget(&mut self.homes, slot, key, ends_at);
-                if ends_at == end {
-                    taken.push_back(TakenBack { key, record });
-                    break;
-                }
+            let mut key = None;
+            while let Some(keyed) = of.take_keyed(end) {
+                forget(&mut self.homes, slot, keyed);
+                key = (keyed.end == end).then_some(keyed.key);
+            }
+            if of.unreleased.take_to(end) == Some(end) {
+                taken.push_back(TakenBack { key, record });
             }
         }
-        while let Some((ends_at, key)) = of.take_first(u64::MAX) {
-            forget(&mut self.homes, slot, key, ends_at);
+        of.unreleased.take_to(u64::MAX);
+        while let Some(keyed) = of.take_keyed(u64::MAX) {
+            forget(&mut self.homes, slot, keyed);
         }
         (of.released, of.boundary) = (of.published, of.published);
         let count = taken.len();
@@ -339,10 +339,8 @@ impl<T> Plan<T> {
 }
 
 /// A record of a slot is unreleased no longer.
-fn forget(homes: &mut HashMap<u64, Home>, slot: usize, key: Option<u64>, end: u64) {
-    if let Some(key) = key
-        && homes.get(&key).is_some_and(|home| home.slot == slot && home.end == end)
-    {
+fn forget(homes: &mut HashMap<u64, Home>, slot: usize, Keyed { end, key }: Keyed) {
+    if homes.get(&key).is_some_and(|home| home.slot == slot && home.end == end) {
         homes.remove(&key);
     }
 }
