@@ -59,10 +59,10 @@ impl OwnSeat {
         Self { words, space_bell, inbox, trust, records_done: AtomicU64::new(0), guard, _link: link }
     }
 
-    /// One more record that was in hand is done with.
+    /// One more record that was in hand is done with. One thread at a time calls this.
     pub(super) fn note_done(&self) {
-        // Relaxed: a number alone, by which nothing is read.
-        self.records_done.fetch_add(1, Ordering::Relaxed);
+        // Relaxed: a number alone, by which nothing is read. The lock of the books keeps two threads apart.
+        self.records_done.store(self.records_done() + 1, Ordering::Relaxed);
     }
 
     pub(super) fn records_done(&self) -> u64 {
@@ -90,6 +90,7 @@ impl OwnSeat {
         self.inbox().is_some_and(Inbox::has_refused_many)
     }
 
+    #[inline]
     pub(super) fn is_forked(&self) -> bool {
         self.guard.is_child()
     }
@@ -118,6 +119,7 @@ impl SeatWords for OwnSeat {
 }
 
 impl SeatWriter for OwnSeat {
+    #[inline(always)]
     fn store_counters(&self, counters: SeatCounters) {
         self.words.store_counters(counters);
     }
@@ -189,7 +191,7 @@ enum Bytes {
 }
 
 /// A copy of a payload, aligned as in the ring.
-struct KeptCopy {
+pub(super) struct KeptCopy {
     /// With room to align it.
     bytes: Box<[u8]>,
     /// Where the payload begins, and how much is left behind it: less than an alignment each.
@@ -203,8 +205,8 @@ struct KeptCopy {
 const _: () = assert!(ALIGN_MAX_BYTES <= 1 << 16);
 
 impl KeptCopy {
-    #[inline]
-    fn new(payload: &[u8], align: u64, time: Option<MonotonicTime>) -> Self {
+    #[inline(always)]
+    pub(super) fn new(payload: &[u8], align: u64, time: Option<MonotonicTime>) -> Self {
         let spare = align as usize - 1;
         let mut bytes: Vec<u8> = Vec::with_capacity(payload.len() + spare);
         let from = bytes.as_ptr().align_offset(align as usize);
@@ -218,7 +220,7 @@ impl KeptCopy {
     }
 
     #[inline]
-    fn payload(&self) -> &[u8] {
+    pub(super) fn payload(&self) -> &[u8] {
         &self.bytes[self.from as usize..self.bytes.len() - self.behind as usize]
     }
 }
@@ -231,9 +233,25 @@ struct Held {
 }
 
 impl Held {
+    #[inline]
     fn is_forked(&self) -> bool {
         self.hold.seat().is_forked()
     }
+}
+
+/// The payload at `position` of a record that `hold` holds.
+///
+/// # Panics
+///
+/// In a forked child: the ring is not mapped there.
+#[inline]
+pub(super) fn payload_in_place<'a>(
+    hold: &'a Hold<LaneMap, OwnSeat>,
+    trust: &InPlace,
+    (position, len): (u64, u64),
+) -> &'a [u8] {
+    assert!(!hold.seat().is_forked(), "a record that is held in the ring is not there in a forked child");
+    hold.lane().ring().in_place(trust, position, len)
 }
 
 impl OwnedRecord {
@@ -360,10 +378,9 @@ impl Deref for OwnedRecord {
     fn deref(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Copied(copy) => copy.payload(),
-            Bytes::Held(held) => {
-                assert!(!held.is_forked(), "a record that is held in the ring is not there in a forked child");
-                let lane = held.hold.lane();
-                lane.ring().in_place(&held.trust, self.position + lane.geometry().payload_offset(), held.len)
+            Bytes::Held(Held { hold, trust, len }) => {
+                let begin = self.position + hold.lane().geometry().payload_offset();
+                payload_in_place(hold, trust, (begin, *len))
             }
         }
     }

@@ -3,10 +3,11 @@
 //! The invariant: as long as a record is in hand, the seat says that it was read and not released, so that the death of
 //! its reader is laid to it.
 
-use super::owned::OwnSeat;
+use super::owned::{KeptCopy, OwnSeat, payload_in_place};
+use super::payloads::Payloads;
 use super::{Consumer, ReceiveError};
 use crate::deadline::Deadline;
-use crate::memory::LaneMap;
+use crate::memory::{InPlace, LaneMap};
 use crate::ring::LaneWords;
 #[cfg(test)]
 use crate::ring::SeatWords;
@@ -14,19 +15,57 @@ use crate::ring::cursor::Found;
 use crate::ring::release::Hold;
 #[cfg(test)]
 use crate::sync::Ordering;
+use std::fmt;
 
 /// A record that is in hand until its hold ends: longer than its consumer is there, if need be.
-#[derive(Debug)]
-pub(crate) struct RecordInHand(Hold<LaneMap, OwnSeat>);
+pub(crate) struct RecordInHand {
+    hold: Hold<LaneMap, OwnSeat>,
+    payload: PayloadInHand,
+    tag: u16,
+}
+
+enum PayloadInHand {
+    Copied(KeptCopy),
+    InPlace { trust: InPlace, position: u64, len: u64 },
+}
 
 impl RecordInHand {
     /// Releases it, if nothing before it is in hand. Without this it never is.
+    #[inline]
     pub(crate) fn end(self) {
         // In a forked child the lock may have been held when the process forked.
-        if !self.0.seat().is_forked() {
-            self.0.end();
-            self.0.seat().note_done();
+        if !self.hold.seat().is_forked() {
+            self.hold.end_with(OwnSeat::note_done);
         }
+    }
+
+    /// # Panics
+    ///
+    /// In a forked child, if it lies in the ring: that is not mapped there.
+    #[inline]
+    pub(crate) fn payload(&self) -> &[u8] {
+        match &self.payload {
+            PayloadInHand::Copied(copy) => copy.payload(),
+            PayloadInHand::InPlace { trust, position, len } => payload_in_place(&self.hold, trust, (*position, *len)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn tag(&self) -> u16 {
+        self.tag
+    }
+}
+
+impl fmt::Debug for RecordInHand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("RecordInHand");
+        match &self.payload {
+            PayloadInHand::InPlace { .. } if self.hold.seat().is_forked() => {
+                debug.field("payload", &"not in a forked child")
+            }
+            _ => debug.field("payload", &self.payload()),
+        };
+        debug.field("tag", &self.tag).finish_non_exhaustive()
     }
 }
 
@@ -122,10 +161,27 @@ impl Consumer {
         self.reader.lane().space_wait().load(Ordering::Relaxed) != 0
     }
 
-    /// Keeps a record in hand that was just found, with the padding before it, until that ends: it was released up to
-    /// where the record before it ends.
-    pub(crate) fn keep_in_hand(&self, found: Found) -> RecordInHand {
-        let release = self.reader.release();
-        RecordInHand(release.hold(found.from, release.lane().geometry().record_end(found.position, found.len)))
+    /// Keeps the record that is in hand for good, if one is: what was read and not released.
+    pub(crate) fn keep_for_good(&self) {
+        if self.reader.has_unreleased() {
+            // A hold that nobody ends.
+            self.reader.release().hold(self.reader.released(), self.position());
+        }
+    }
+
+    /// Keeps a record in hand that was just found, with the padding before it, until that ends. All before it is
+    /// released.
+    #[inline(always)]
+    pub(crate) fn keep_in_hand(&mut self, found: Found) -> Result<RecordInHand, ReceiveError> {
+        let payload = match &self.payloads {
+            Payloads::InPlace(trust) => {
+                PayloadInHand::InPlace { trust: trust.clone(), position: found.payload, len: found.len }
+            }
+            Payloads::Copied(_) => {
+                let align = self.reader.lane().geometry().payload_align();
+                PayloadInHand::Copied(KeptCopy::new(&self.record(found)?, align, None))
+            }
+        };
+        Ok(RecordInHand { hold: self.reader.release_and_hold(found.from), payload, tag: found.tag })
     }
 }

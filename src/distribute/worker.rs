@@ -7,11 +7,10 @@ mod stats;
 
 pub use stats::WorkerStats;
 
-use crate::consumer::{Consumer, OwnedRecord, ReceiveError, Record, RecordInHand};
+use crate::consumer::{Consumer, ReceiveError, Record, RecordInHand};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::info::LaneInfo;
-use crate::ring::cursor::Found;
 use crate::select::Selectable;
 use crate::session::Address;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -55,8 +54,6 @@ use std::time::{Duration, Instant};
 #[must_use = "dropping a worker leaves its work to others; keep it in a variable"]
 pub struct Worker {
     consumer: Consumer,
-    /// What [`receive`](Self::receive) returned last.
-    in_hand: Option<Found>,
     /// How many records were taken as tasks.
     tasks: u64,
 }
@@ -118,7 +115,7 @@ impl Worker {
             );
             return Err(Error::Invalid(sentence));
         }
-        Ok(Self { consumer, in_hand: None, tasks: 0 })
+        Ok(Self { consumer, tasks: 0 })
     }
 
     /// The next record. Waits until there is one. The record before it is done. `None` once the distributor has
@@ -275,6 +272,7 @@ impl Worker {
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
+    #[inline]
     pub fn take(&mut self) -> Result<Option<Task>, ReceiveError> {
         self.take_until(Deadline::Never)
     }
@@ -302,6 +300,7 @@ impl Worker {
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Forked`] in a forked child
+    #[inline]
     pub fn try_take(&mut self) -> Result<Option<Task>, ReceiveError> {
         self.take_until(Deadline::Now)
     }
@@ -394,7 +393,6 @@ impl Worker {
     /// # }
     /// ```
     pub fn done(&mut self) {
-        self.in_hand = None;
         self.consumer.release();
     }
 
@@ -433,7 +431,6 @@ impl Worker {
     /// - [`ReceiveError::Wait`] if the kernel gives no descriptor or timer for it
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, ReceiveError> {
-        self.in_hand = None;
         self.consumer.arm()
     }
 
@@ -459,31 +456,23 @@ impl Worker {
     /// before it is done first: its distributor may wait for that.
     #[cfg(feature = "tokio")]
     pub(crate) fn has_work_soon(&mut self) -> bool {
-        self.in_hand = None;
         self.consumer.has_work_soon()
     }
 
     #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
-        self.in_hand = None;
         match self.consumer.find_work(deadline)? {
-            Some(found) => {
-                self.in_hand = Some(found);
-                Ok(Some(self.consumer.record(found)?))
-            }
+            Some(found) => Ok(Some(self.consumer.record(found)?)),
             None => Ok(None),
         }
     }
 
+    #[inline(always)]
     fn take_until(&mut self, deadline: Deadline) -> Result<Option<Task>, ReceiveError> {
-        self.in_hand = None;
         let Some(found) = self.consumer.find_work(deadline)? else { return Ok(None) };
-        let in_hand = self.consumer.keep_in_hand(found);
-        let record = self.consumer.record(found)?.into_owned();
-        // Only the hold keeps it.
-        self.consumer.release();
+        let in_hand = self.consumer.keep_in_hand(found)?;
         self.tasks += 1;
-        Ok(Some(Task { record, in_hand }))
+        Ok(Some(Task { in_hand }))
     }
 }
 
@@ -502,9 +491,9 @@ impl Selectable for Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let Some(found) = self.in_hand.filter(|_| std::thread::panicking() && !self.consumer.is_forked()) {
-            // It never ends: the record is not released, and so the worker does not leave in order.
-            drop(self.consumer.keep_in_hand(found));
+        if std::thread::panicking() && !self.consumer.is_forked() {
+            // So it is not released, and the worker does not leave in order.
+            self.consumer.keep_for_good();
         }
     }
 }
@@ -534,7 +523,6 @@ impl Drop for Worker {
 /// ```
 #[must_use = "a task that is dropped is not done, and is given to another worker"]
 pub struct Task {
-    record: OwnedRecord,
     in_hand: RecordInHand,
 }
 
@@ -552,10 +540,9 @@ impl Task {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn done(self) {
-        let Self { record, in_hand } = self;
-        drop(record);
-        in_hand.end();
+        self.in_hand.end();
     }
 
     /// The tag that the record was sent with. Default: 0.
@@ -573,15 +560,16 @@ impl Task {
     /// # }
     /// ```
     pub fn tag(&self) -> u16 {
-        self.record.tag()
+        self.in_hand.tag()
     }
 }
 
 impl Deref for Task {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        &self.record
+        self.in_hand.payload()
     }
 }
 
@@ -593,6 +581,6 @@ impl AsRef<[u8]> for Task {
 
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("Task").field("record", &self.in_hand).finish_non_exhaustive()
     }
 }

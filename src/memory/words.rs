@@ -234,6 +234,7 @@ impl SeatWords for SeatMap {
 }
 
 impl SeatWriter for SeatMap {
+    #[inline(always)]
     fn store_counters(&self, counters: SeatCounters) {
         let SeatCounterWords { records, record_bytes, missed_bytes, .. } = &self.stripe().counters.0;
         records.store(counters.records, Ordering::Relaxed);

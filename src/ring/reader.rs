@@ -11,7 +11,7 @@
 //! reader beside it is [`tap`](super::tap).
 
 use super::cursor::{Cursor, Found, Polled};
-use super::release::Release;
+use super::release::{Hold, Release};
 use super::sleep::Sleeps;
 use super::stop::{Corruption, Stop};
 use super::tap::is_intact;
@@ -297,6 +297,15 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     fn release_read(&mut self) {
         self.release.release(self.position(), self.counters());
         self.cursor.set_due(self.release.due_at());
+    }
+
+    /// Holds the record that was found last, which begins at `from` or behind the padding there, and releases all that
+    /// was read before it.
+    #[inline]
+    pub(crate) fn release_and_hold(&mut self, from: u64) -> Hold<L, S> {
+        let hold = self.release.release_and_hold(from, self.position(), self.counters());
+        self.cursor.set_due(self.release.due_at());
+        hold
     }
 
     /// Tells the producer what was read, and releases none of it.

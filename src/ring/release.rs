@@ -22,11 +22,14 @@
 //! its number if that is free, or in the books. A release moves tokens from slots to the books. Each end removes one
 //! token of its record. A record is held as long as it has a token, so two things must be true.
 //!
+//! A release that begins a hold itself has the lock, and adds its token to the books: what a worker takes in hand.
+//!
 //! Nothing that is held is released:
 //!
 //! - Holds begin only while a record of the reader's is in hand, which borrows the reader; a release has the reader to
 //!   itself. So none begins beside a release, and a release sees each slot as its last hold left it, or as ended.
 //! - A release empties the slots under the lock before it stores, so what it stores is bounded by every hold there is.
+//!   If no hold has begun in a slot since the release before, they are empty, and their ends were seen then.
 //!   A reader that takes no lock has had no hold since slots and books were last empty: the first sets `is_locked`.
 //! - Between two releases, those that end holds store no more than `done`, the last release. All in slots begin there
 //!   or beyond, so such a store need not look at slots. It does not store `read`: that is left to the reader and to
@@ -56,6 +59,7 @@ use crate::layout::{CONSUMED_LEFT_BIT, SPACE_WAIT_BELL, SPACE_WAIT_FUTEX};
 use crate::os::futex;
 use crate::sync::{AtomicU64, HOLD_SLOTS, Mutex, Ordering, fence};
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8};
 
@@ -75,6 +79,9 @@ pub(crate) struct Release<L, S> {
     is_locked: AtomicBool,
     /// The slot of the next hold. Threads that have one record in hand may see the same number here.
     next_slot: AtomicU8,
+    /// Whether holds have begun in slots since these were emptied last. As `is_locked`, set with a record in hand and
+    /// reset without.
+    has_begun: AtomicBool,
     /// Everything below is done with, unless it is held: what the last release said.
     released: u64,
     /// How far the cursor may run before the next.
@@ -116,8 +123,8 @@ struct Books {
 pub(crate) struct Hold<L, S> {
     holds: Arc<Holds<L, S>>,
     begin: u64,
-    /// Where it stands, or has stood.
-    slot: u8,
+    /// Where it stands, or has stood; `None` if it has stood in the books from the first.
+    slot: Option<u8>,
 }
 
 impl<L: LaneWords, S: SeatWriter> Release<L, S> {
@@ -126,8 +133,8 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
         let step = lane.geometry().capacity() / RELEASES_PER_RING;
         let holds = Arc::new(Holds { lane, seat, slots: HoldSlots::new(), books: Mutex::new(Books::default()) });
         let due_at = start.saturating_add(step);
-        let (is_locked, next_slot) = (AtomicBool::new(false), AtomicU8::new(0));
-        Self { holds, is_locked, next_slot, released: start, due_at, step, is_unconfirmed: false }
+        let (is_locked, next_slot, has_begun) = (AtomicBool::new(false), AtomicU8::new(0), AtomicBool::new(false));
+        Self { holds, is_locked, next_slot, has_begun, released: start, due_at, step, is_unconfirmed: false }
     }
 
     pub(crate) fn lane(&self) -> &L {
@@ -158,17 +165,20 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     }
 
     /// Like [`release`](Self::release), without the fence before the look whether the producer sleeps: for a producer
-    /// that looks twice before it sleeps for long. [`confirm`](Self::confirm) comes before the reader idles.
+    /// that looks twice before it sleeps for long. [`confirm`](Self::confirm) comes before the reader idles. That all
+    /// below `position` is read was [told](Self::tell_read) before.
     #[inline]
     pub(super) fn release_lightly(&mut self, position: u64, counters: SeatCounters) {
         let is_locked = *self.is_locked.get_mut();
         if is_locked {
             return self.release(position, counters);
         }
-        debug_assert!(self.released <= position);
-        self.note(position);
+        debug_assert!(self.released <= position && position <= self.holds.seat.read().load(Ordering::Relaxed));
+        // When the next one is due is left as it is: then comes a closer look, which releases the other way.
+        self.released = position;
         self.holds.seat.store_counters(counters);
-        self.holds.store(position, position);
+        // After the `read` that was told, as in `Holds::store`.
+        self.holds.store_consumed(position);
         self.is_unconfirmed = true;
         // A sleeper that has announced itself within the last moments may be missed: it looks again.
         self.holds.wake_announced();
@@ -184,7 +194,7 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     /// Makes up for the fence that the last release was made without; whether it was made without one.
     #[inline]
     pub(super) fn confirm(&mut self) -> bool {
-        let is_due = std::mem::take(&mut self.is_unconfirmed);
+        let is_due = mem::take(&mut self.is_unconfirmed);
         if is_due {
             self.holds.wake_producer();
         }
@@ -206,19 +216,23 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     fn tell(&mut self, done: u64, read: u64, leaves: bool, counters: SeatCounters) {
         self.holds.seat.store_counters(counters);
         if *self.is_locked.get_mut() {
-            return self.tell_under_lock(done, read, leaves);
+            return self.tell_under_lock(done, read, leaves, None);
         }
         self.holds.store(if leaves { done | CONSUMED_LEFT_BIT } else { done }, read);
         self.is_unconfirmed = false;
         self.holds.wake_producer();
     }
 
-    #[cold]
-    fn tell_under_lock(&mut self, done: u64, read: u64, leaves: bool) {
-        let Self { holds, is_locked, is_unconfirmed, .. } = self;
+    /// `held` is where a record begins whose hold begins in the books.
+    #[inline(never)]
+    fn tell_under_lock(&mut self, done: u64, read: u64, leaves: bool, held: Option<u64>) {
+        let Self { holds, is_locked, has_begun, is_unconfirmed, .. } = self;
         let mut books = holds.books.lock();
         (books.done, books.has_left) = (done, leaves);
-        holds.slots.take_all(|begin| books.begin(begin));
+        if mem::take(has_begun.get_mut()) {
+            holds.slots.take_all(|begin| books.begin(begin));
+        }
+        held.into_iter().for_each(|begin| books.begin(begin));
         // Before `done` is of use to others, who store no more than that.
         holds.store_read(read);
         *is_locked.get_mut() = !books.held.is_empty();
@@ -243,10 +257,24 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
         holds.store_read(end);
         let slot = self.next_slot.load(Ordering::Relaxed);
         self.next_slot.store(slot.wrapping_add(1), Ordering::Relaxed);
+        self.has_begun.store(true, Ordering::Relaxed);
         if !holds.slots.begin(slot, begin) {
             holds.books.lock().begin(begin);
         }
-        Hold { holds, begin, slot }
+        Hold { holds, begin, slot: Some(slot) }
+    }
+
+    /// Releases everything below `begin`, all that was read but for the record that ends at `end`, and holds that one.
+    /// The end of the hold releases it, even if the reader never comes back.
+    #[inline]
+    pub(super) fn release_and_hold(&mut self, begin: u64, end: u64, counters: SeatCounters) -> Hold<L, S> {
+        debug_assert!(self.released <= begin && begin < end);
+        let holds = Arc::clone(&self.holds);
+        holds.seat.store_counters(counters);
+        self.note(end);
+        // After stores without the lock, the books may say less of `consumed`: then it is stored once more.
+        self.tell_under_lock(end, end, false, Some(begin));
+        Hold { holds, begin, slot: None }
     }
 
     /// From now on stores are made under the lock, starting from what was stored last.
@@ -281,15 +309,22 @@ impl<L: LaneWords, S: SeatWriter> Hold<L, S> {
     #[inline]
     pub(crate) fn end(&self) {
         // In its slot it has held nothing back.
-        if !self.holds.slots.end(self.slot, self.begin) {
-            self.end_in_books();
+        if !self.slot.is_some_and(|slot| self.holds.slots.end(slot, self.begin)) {
+            self.end_in_books(|_| ());
         }
     }
 
+    /// The same for a hold by [`Release::release_and_hold`]. `note` is called under the lock of the books.
+    pub(crate) fn end_with(&self, note: impl FnOnce(&S)) {
+        debug_assert!(self.slot.is_none());
+        self.end_in_books(note);
+    }
+
     #[inline(never)]
-    fn end_in_books(&self) {
+    fn end_in_books(&self, note: impl FnOnce(&S)) {
         let mut books = self.holds.books.lock();
         books.end(self.begin);
+        note(&self.holds.seat);
         let has_stored = self.holds.settle(&mut books);
         drop(books);
         if has_stored {

@@ -415,6 +415,16 @@ impl Consumer {
         Kept { hold: self.reader.release().hold(found.position, end), found }
     }
 
+    /// Takes the next record in hand, as a worker does: all before it is released, and its end releases it.
+    pub(crate) fn take(&mut self) -> Kept {
+        self.release();
+        let Ok(Polled::Found(found)) = self.reader.poll_to_end(|| false) else { panic!("there is one") };
+        self.reader.tell_read();
+        let value = self.lane.read(&found);
+        self.check(found, value);
+        Kept { hold: self.reader.release_and_hold(found.from), found }
+    }
+
     /// Holds once more the record that is held and was found last.
     pub(crate) fn keep_again(&self, kept: &Kept) -> Kept {
         let found = kept.found;

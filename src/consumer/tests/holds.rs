@@ -53,8 +53,8 @@ fn what_a_worker_has_in_hand_is_read_and_not_released_held_or_not() {
     found(&mut attached);
     assert_eq!(words(&attached.seat), [1, 2], "the one before is done with");
     let third = found(&mut attached);
-    let in_hand = attached.consumer.keep_in_hand(third);
-    assert_eq!(words(&attached.seat), [2, 3]);
+    let in_hand = attached.consumer.keep_in_hand(third).unwrap();
+    assert_eq!((words(&attached.seat), in_hand.payload()), ([2, 3], &[2; LEN][..]));
     found(&mut attached);
     assert_eq!(words(&attached.seat), [2, 4], "the third one is kept in hand");
     in_hand.end();
@@ -62,19 +62,20 @@ fn what_a_worker_has_in_hand_is_read_and_not_released_held_or_not() {
     attached.consumer.release();
     assert_eq!(words(&attached.seat), [4, 4]);
     let last = found(&mut attached);
-    drop(attached.consumer.keep_in_hand(last));
+    drop(attached.consumer.keep_in_hand(last).unwrap());
     attached.consumer.release();
     assert_eq!(words(&attached.seat), [4, 5], "what never ends is never released");
     drop(attached.consumer);
     assert_eq!(words(&attached.seat), [4, 5], "and its consumer never leaves in order");
 }
 
-/// A worker that keeps a record in place and panics with it in hand has two holds of it, which end apart.
+/// A worker that keeps a record in place and panics with it in hand has two holds of it, which end apart; and so
+/// has one that takes it as a task.
 #[test]
 fn a_record_in_hand_behind_padding_is_held_from_the_padding_on() {
     // Records of 96 bytes: the 43rd lies behind padding.
     let (size, first) = (96, 4096 / 96);
-    for is_kept_first in [false, true] {
+    for (is_kept_first, is_task) in [(false, false), (true, false), (false, true)] {
         let mut producer = lane();
         let mut attached = join(&producer, Start::Latest, true);
         let seat_words = |seat: &SeatMap| [seat.consumed(), seat.read()].map(|word| word.load(Relaxed));
@@ -86,10 +87,16 @@ fn a_record_in_hand_behind_padding_is_held_from_the_padding_on() {
         producer.send(&[1; 88]).unwrap();
         let found = attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
         assert_eq!((found.from, found.position), (size * first, 4096));
-        let in_hand = (!is_kept_first).then(|| attached.consumer.keep_in_hand(found));
+        if !is_kept_first && !is_task {
+            attached.consumer.keep_for_good();
+        }
         let kept = attached.consumer.record(found).unwrap().into_owned();
-        let in_hand = in_hand.unwrap_or_else(|| attached.consumer.keep_in_hand(found));
-        drop(in_hand);
+        if is_task {
+            let task = attached.consumer.keep_in_hand(found).unwrap();
+            assert_eq!((task.payload(), task.payload().as_ptr()), (&[1; 88][..], kept.as_ptr()), "in the ring");
+        } else if is_kept_first {
+            attached.consumer.keep_for_good();
+        }
         attached.consumer.release();
         assert_eq!(seat_words(&attached.seat), [size * first, 4096 + size], "what is in hand, with its padding");
         drop(attached.consumer);

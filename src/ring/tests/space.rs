@@ -62,6 +62,8 @@ enum Step {
     Arm(u64),
     Receive(usize),
     Hold(usize),
+    /// Takes a record in hand, as a worker does.
+    Take(usize),
     /// Ends one of the holds.
     EndHold(usize, usize),
     ReleaseAll(usize),
@@ -78,12 +80,21 @@ fn step() -> impl Strategy<Value = Step> {
         6 => len().prop_map(Step::Arm),
         12 => (0..3usize).prop_map(Step::Receive),
         3 => (0..3usize).prop_map(Step::Hold),
+        3 => (0..3usize).prop_map(Step::Take),
         4 => (0..3usize, any::<usize>()).prop_map(|(who, which)| Step::EndHold(who, which)),
         4 => (0..3usize).prop_map(Step::ReleaseAll),
         4 => (0..3usize).prop_map(Step::ReleaseLightly),
         1 => start.prop_map(Step::Join),
         1 => (0..3usize).prop_map(Step::Leave),
     ]
+}
+
+/// What becomes of a record that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    No,
+    Held,
+    InHand,
 }
 
 struct Guest {
@@ -153,8 +164,9 @@ impl Model {
                     guest.is_over = true;
                 }
             }
-            Step::Receive(who) => self.read(who, |guest| guest.reader.release_if_due(), false),
-            Step::Hold(who) => self.read(who, |_| (), true),
+            Step::Receive(who) => self.read(who, |guest| guest.reader.release_if_due(), Kept::No),
+            Step::Hold(who) => self.read(who, |_| (), Kept::Held),
+            Step::Take(who) => self.read(who, |guest| guest.reader.release_all_lightly(), Kept::InHand),
             Step::ReleaseAll(who) => {
                 if let Some(guest) = self.present(who) {
                     guest.reader.release_all();
@@ -181,14 +193,18 @@ impl Model {
         self.guests.get_mut(who).filter(|guest| !guest.is_over)
     }
 
-    fn read(&mut self, who: usize, before: impl FnOnce(&mut Guest), holds: bool) {
+    fn read(&mut self, who: usize, before: impl FnOnce(&mut Guest), how: Kept) {
         let Some(guest) = self.present(who) else { return };
         before(guest);
-        if let Some(found) = guest.reader.poll().unwrap()
-            && holds
-        {
-            let end = guest.reader.position();
-            guest.holds.push_back(guest.reader.release().hold(found.position, end));
+        let found = guest.reader.poll().unwrap();
+        guest.reader.tell_read();
+        match (found, how) {
+            (None, _) | (_, Kept::No) => {}
+            (Some(found), Kept::Held) => {
+                let end = guest.reader.position();
+                guest.holds.push_back(guest.reader.release().hold(found.from, end));
+            }
+            (Some(found), Kept::InHand) => guest.holds.push_back(guest.reader.release_and_hold(found.from)),
         }
     }
 
@@ -267,7 +283,7 @@ fn a_release_without_a_fence_is_made_up_for_once() {
     let mut model = Model::new();
     model.join(Start::Latest);
     model.send(8);
-    model.read(0, |_| (), false);
+    model.read(0, |_| (), Kept::No);
     let Model { guests, lane, .. } = &mut model;
     let guest = &mut guests[0];
     guest.reader.confirm_release();
@@ -284,7 +300,7 @@ fn a_release_without_a_fence_is_made_up_for_once() {
     lane.space_wait().store(0, Relaxed);
     for releases_lightly in [true, false] {
         model.send(8);
-        model.read(0, |_| (), false);
+        model.read(0, |_| (), Kept::No);
         let reader = &mut model.guests[0].reader;
         if releases_lightly { reader.release_all_lightly() } else { reader.release_all() }
     }

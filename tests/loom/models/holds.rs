@@ -124,6 +124,51 @@ fn a_producer_is_woken_by_whichever_thread_ends_the_hold() {
 }
 
 #[test]
+fn what_a_worker_has_in_hand_is_released_by_its_end_alone_whatever_the_worker_does() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let task = consumer.take();
+        assert_eq!(consumer.seat().consumed().load(Ordering::Relaxed), 0, "it is in hand");
+        let sends = thread::spawn(move || {
+            producer.send(LONG);
+            producer.check();
+            producer
+        });
+        // Nothing but its end makes room, and wakes the producer: the worker has nothing more to do.
+        let ends = thread::spawn(move || task.end());
+        let next = consumer.take();
+        let mut producer = sends.join().unwrap();
+        ends.join().unwrap();
+        assert!(!producer.try_send(LONG), "the next one is in hand");
+        next.end();
+        assert!(producer.try_send(LONG), "nothing is held any more");
+        consumer.read_rest();
+        check_seats(&shared, 1);
+    });
+}
+
+#[test]
+fn a_task_is_taken_while_a_record_is_kept_that_was_read_before() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(SHORT) && producer.try_send(SHORT) && producer.try_send(LONG));
+        let kept = consumer.keep();
+        let ends = thread::spawn(move || kept.end());
+        let task = consumer.take();
+        let done = thread::spawn(move || task.end());
+        let sent = producer.try_send(LONG);
+        producer.check();
+        [ends, done].map(|thread| thread.join().unwrap());
+        assert!(sent || producer.try_send(LONG), "neither is held any more");
+        consumer.read_rest();
+        check_seats(&shared, 1);
+    });
+}
+
+#[test]
 fn a_reader_that_stores_by_itself_again_goes_on_from_there() {
     explore(4, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
