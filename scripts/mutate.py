@@ -183,9 +183,9 @@ ANNOUNCE = """        if is_new {
 
 # Name, file, [(exact text, replacement), ...], what is expected to fail, and why it does not where it does not.
 # Expected to fail are the models of that name; or, after "lib ", the library's tests with that in their name; or, after
-# "test ", those of that file in `tests`, or of these those with the second word in their name; with "feature-test ", the
-# same with the feature `crash-points`, with "arrow ", the same of `crates/fdring-arrow`; or, after "fuzz ", the fuzz
-# target of that name.
+# "test ", those of that file in `tests`, or of these those with the second word in their name; with "feature-lib " and
+# "feature-test ", the same with all features, with "arrow ", the same of `crates/fdring-arrow`; or, after "fuzz ", the
+# fuzz target of that name.
 FAULTS = [
     # The publication protocol.
     ("publish: Release weakened", WRITER,
@@ -1380,15 +1380,18 @@ FAULTS = [
     ("poll_look: what was readable before taken for news", TASKS, [("guard.clear_ready(),", "guard.retain_ready(),")],
      "feature-test tokio an_idle_task"),
     ("poll: a record that was found for a task, and lost", READING_TASKS,
-     [("    if let Some(found) = reader.endpoint.reading().find_soon() {\n        return Poll::Ready(Ok(Some(found)));\n    }\n",
-       "    reader.endpoint.reading().find_soon();\n")], "feature-test tokio nothing_is_lost"),
+     [("    if let Some(found) = end.endpoint.reader().find_soon() {\n        return Poll::Ready(Ok(Some(found)));\n    }\n",
+       "    end.endpoint.reader().find_soon();\n")], "feature-test tokio nothing_is_lost"),
     ("poll: a record taken for a future that is dropped", READING_TASKS,
-     [("    let found = ready!(poll_find(reader, cx));\n",
-       "    let Poll::Ready(found) = poll_find(reader, cx) else {\n        let _ = reader.endpoint.reading().try_find();\n"
+     [("    let found = ready!(poll_find(end, cx));\n",
+       "    let Poll::Ready(found) = poll_find(end, cx) else {\n        let _ = end.endpoint.reader().try_find();\n"
        "        return Poll::Pending;\n    };\n")],
      "feature-test tokio a_stream_at_full_rate"),
     ("poll_records: no budget for records in view", READING_TASKS,
-     [("reader.endpoint.reading().records_read() + RECORDS_IN_VIEW", "u64::MAX")], "feature-test tokio a_busy_task"),
+     [("(read + self.records, position)", "(u64::MAX, position)")], "feature-test tokio a_busy_task"),
+    ("pay: long records as cheap as short ones", READING_TASKS, [("self.records / 2 }", "2 * self.records }")],
+     "feature-test tokio reads_long_records"),
+    ("poll: errors in view cost nothing", READING_TASKS, [("                end.paid.end();\n", "")], "feature-lib tokio::receive"),
     ("next_in_view: the times of records forgotten", TAPPING,
      [("if self.shortcut.is_closed() { None } else { self.reader.next_in_view() }", "self.reader.next_in_view()")],
      "feature-test tokio a_tap_in_a_task_tells"),
@@ -2513,7 +2516,7 @@ def is_there(checks):
     kind, _, names = checks.partition(" ")
     if kind == "fuzz":
         return True
-    if kind == "lib":
+    if kind in ("lib", "feature-lib"):
         return all(any(part in known for known in names_in_library()) for part in names.split("::"))
     if kind in ("test", "feature-test", "arrow"):
         file, _, names = names.partition(" ")
@@ -2659,11 +2662,11 @@ def run(checks):
     kind, _, names = checks.partition(" ")
     if kind == "fuzz":
         return fuzz(names)
-    if kind == "lib":
-        test = cargo_test(["--lib"], "lib", "")
+    features = ["--all-features"] if kind.startswith("feature-") else []
+    if kind in ("lib", "feature-lib"):
+        test = cargo_test([*features, "--lib"], "lib", "")
     elif kind in ("test", "feature-test"):
         file, _, names = names.partition(" ")
-        features = ["--all-features"] if kind == "feature-test" else []
         test = cargo_test([*features, "--test", file], "lib", "")
     elif kind == "arrow":
         file, _, names = names.partition(" ")
@@ -2690,7 +2693,7 @@ def main():
     copy_tree()
     failures = check()
     # All models, all tests of the library, and those of `tests` and the fuzz targets that are asked for.
-    whole = lambda checks: {"lib": "lib ", "test": checks, "feature-test": checks, "arrow": checks, "fuzz": checks}.get(checks.split()[0], "")
+    whole = lambda checks: {"lib": "lib ", "feature-lib": "feature-lib ", "test": checks, "feature-test": checks, "arrow": checks, "fuzz": checks}.get(checks.split()[0], "")
     for checks in sorted({whole(fault[3]) for fault in wanted}):
         if run(checks) != "survives":
             sys.exit("tests fail without any fault")

@@ -724,6 +724,23 @@ enum Busy {
     OneByRun,
 }
 
+/// How often another task of a runtime of one thread runs while `reader` does.
+async fn turns_beside(reader: impl Future<Output = u64> + Send + 'static) -> (u64, u64) {
+    let turns = Arc::new(AtomicU64::new(0));
+    let other = tokio::spawn({
+        let turns = Arc::clone(&turns);
+        async move {
+            loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let records = tokio::spawn(reader).await.unwrap();
+    other.abort();
+    (records, turns.load(Ordering::Relaxed))
+}
+
 #[test]
 fn a_busy_task_lets_others_run() {
     const RECORDS_THERE: u64 = 60_000;
@@ -736,17 +753,7 @@ fn a_busy_task_lets_others_run() {
         batch.commit();
         producer.finish();
         runtime.block_on(async move {
-            let turns = Arc::new(AtomicU64::new(0));
-            let other = tokio::spawn({
-                let turns = Arc::clone(&turns);
-                async move {
-                    loop {
-                        turns.fetch_add(1, Ordering::Relaxed);
-                        tokio::task::yield_now().await;
-                    }
-                }
-            });
-            let reader = tokio::spawn(async move {
+            let (records, turns) = turns_beside(async move {
                 let (mut consumer, mut tap) = (Async::new(consumer).unwrap(), Async::new(tap).unwrap());
                 let one = |_: &fdring::Record<'_>| ControlFlow::Break(());
                 let mut records = 0;
@@ -758,15 +765,41 @@ fn a_busy_task_lets_others_run() {
                     records += 1;
                 }
                 records
-            });
-            assert_eq!(reader.await.unwrap(), RECORDS_THERE);
-            let turns = turns.load(Ordering::Relaxed);
+            })
+            .await;
+            assert_eq!(records, RECORDS_THERE);
             // A turn has 128 units.
-            assert!(
-                turns >= RECORDS_THERE / (128 * per_unit) - 2,
-                "{busy:?}: another task ran {turns} times meanwhile"
-            );
-            other.abort();
+            let turns_min = RECORDS_THERE / (128 * per_unit) - 2;
+            assert!(turns >= turns_min, "{busy:?}: another task ran {turns} times meanwhile");
+        });
+    }
+}
+
+#[test]
+fn a_task_that_reads_long_records_lets_others_run() {
+    const RECORDS_THERE: u64 = 1_500;
+    for taps in [false, true] {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut producer, _server, address) = lane(32 << 20);
+        let (consumer, tap) = (attach(&address, false), Tap::connect(&*address).unwrap());
+        (0..RECORDS_THERE).for_each(|_| producer.send(&[7; 16 << 10]).unwrap());
+        producer.finish();
+        runtime.block_on(async move {
+            let (records, turns) = turns_beside(async move {
+                let (mut consumer, mut tap) = (Async::new(consumer).unwrap(), Async::new(tap).unwrap());
+                let mut records = 0;
+                while match taps {
+                    false => consumer.receive().await.unwrap().is_some(),
+                    true => tap.receive().await.unwrap().is_some(),
+                } {
+                    records += 1;
+                }
+                records
+            })
+            .await;
+            assert_eq!(records, RECORDS_THERE);
+            // Of two records a unit at most, 256 in a turn.
+            assert!(turns >= RECORDS_THERE / 256 - 1, "taps {taps}: another task ran {turns} times meanwhile");
         });
     }
 }

@@ -31,7 +31,8 @@
 //! lanes are waited for.
 //!
 //! A task that receives record after record without waiting lets others run by tokio's rules: one unit of its
-//! [budget](::tokio::task::coop) pays for 32 records that are there already, or for 16 outcomes of other kinds.
+//! [budget](::tokio::task::coop) pays for 32 records that `receive` finds there already, or fewer if they take more than
+//! 32 KiB together, or for 16 outcomes of other calls.
 
 mod batch;
 mod call;
@@ -45,6 +46,7 @@ mod write;
 
 pub use batch::AsyncBatch;
 use read::on_a_blocking_thread;
+use receive::Paid;
 
 use crate::consumer::ReceiveError;
 use crate::error::{Error, Result};
@@ -107,8 +109,7 @@ pub struct Async<E: AsFd> {
     endpoint: E,
     /// How many outcomes are left of the last unit of budget.
     run: u32,
-    /// How many records its endpoint may have read before one in view costs the next unit.
-    records_paid: u64,
+    paid: Paid,
     /// Whether a stream of it has ended.
     is_over: bool,
 }
@@ -153,7 +154,7 @@ impl<E: AsFd> Async<E> {
             ),
             _ => Error::os("watch an endpoint in a tokio runtime")(error),
         })?;
-        Ok(Self { fd, endpoint, run: RUN, records_paid: 0, is_over: false })
+        Ok(Self { fd, endpoint, run: RUN, paid: Paid::default(), is_over: false })
     }
 
     /// The endpoint.

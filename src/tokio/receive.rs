@@ -1,8 +1,8 @@
 //! The future of the next record, of a consumer or a tap.
 //!
 //! It is what an `async fn` would be, but its `poll` is inlined; that of an `async fn` is a function of its own. So a
-//! loop that awaits each record is one function, like a thread's. All but records in view is out of line, and what it
-//! brings does not share its place in memory with them.
+//! loop that awaits each record is one function, like a thread's. Only the way of a record in view is inlined. The rest
+//! is a function of its own, which returns through memory of its own.
 //!
 //! The invariant: a future that is dropped before it has an outcome has taken nothing.
 
@@ -15,23 +15,54 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// This number of records in view costs one unit of a task's budget. With twice as many a processor foresees the last
-/// one no longer, and a record takes longer.
-const RECORDS_IN_VIEW: u64 = 32;
+/// One unit of a task's budget pays for this number of records in view, at most. With twice as many, the processor no
+/// longer foresees where a unit ends, and a record takes longer.
+const RECORDS_PER_UNIT: u64 = 32;
+/// A unit that was longer than this, in bytes of the ring, is followed by one of half as many records: a task that copies
+/// long records must let others run too.
+const UNIT_BYTES_MAX: u64 = 32 << 10;
+
+/// For how many records in view a task has paid.
+#[derive(Debug, Default)]
+pub(super) struct Paid {
+    /// How many records its endpoint may have read before one in view costs the next unit.
+    until: u64,
+    /// For how many the last unit paid, and where it began.
+    records: u64,
+    begin: u64,
+}
+
+impl Paid {
+    /// Pays for the next records by a unit, after `read` records, at `position`.
+    fn pay(&mut self, read: u64, position: u64) {
+        let was_long = position.saturating_sub(self.begin) > UNIT_BYTES_MAX;
+        let records = if was_long { self.records / 2 } else { 2 * self.records };
+        self.records = records.clamp(1, RECORDS_PER_UNIT);
+        (self.until, self.begin) = (read + self.records, position);
+    }
+
+    /// The next record in view costs a unit.
+    fn end(&mut self) {
+        self.until = 0;
+    }
+}
 
 /// A consumer or a tap, or what stands on one.
-pub(super) trait Reads: Selectable {
-    type Reading: Reading;
+pub(super) trait HasReader: Selectable {
+    type Reader: RecordReader;
 
-    fn reading(&mut self) -> &mut Self::Reading;
+    fn reader(&mut self) -> &mut Self::Reader;
 }
 
 /// What reads one record after another: a consumer or a tap.
-pub(super) trait Reading {
+pub(super) trait RecordReader {
     type Error;
 
     /// How many records were read so far.
-    fn records_read(&mut self) -> u64;
+    fn records_read(&self) -> u64;
+
+    /// Where the next record begins.
+    fn position(&self) -> u64;
 
     /// The next record, if it is in view.
     fn next_in_view(&mut self) -> Option<Found>;
@@ -55,71 +86,73 @@ pub(super) trait Reading {
     fn unarmed(error: ReceiveError) -> Self::Error;
 }
 
-type ErrorOf<R> = <<R as Reads>::Reading as Reading>::Error;
+type ErrorOf<R> = <<R as HasReader>::Reader as RecordReader>::Error;
 
 /// The future of a record, or of what is taken from it.
 pub(super) struct Receive<'a, R: AsFd, F> {
-    /// `None` after the outcome.
-    reader: Option<&'a mut Async<R>>,
+    /// The endpoint; `None` after the outcome.
+    end: Option<&'a mut Async<R>>,
     /// Makes the outcome of what was received.
     take: F,
 }
 
 impl<'a, R: AsFd, F> Receive<'a, R, F> {
     #[inline(always)]
-    pub(super) fn new(reader: &'a mut Async<R>, take: F) -> Self {
-        Self { reader: Some(reader), take }
+    pub(super) fn new(end: &'a mut Async<R>, take: F) -> Self {
+        Self { end: Some(end), take }
     }
 }
 
 impl<'a, R, F, T> Future for Receive<'a, R, F>
 where
-    R: Reads,
+    R: HasReader,
     F: Fn(Result<Option<Record<'a>>, ErrorOf<R>>) -> T + Unpin,
 {
     type Output = T;
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let reader = self.reader.take().expect("a future is not polled after its outcome");
-        if reader.endpoint.reading().records_read() >= reader.records_paid && poll_records(reader, cx).is_pending() {
-            self.reader = Some(reader);
+        let end = self.end.take().expect("a future is not polled after its outcome");
+        if end.endpoint.reader().records_read() >= end.paid.until && poll_records(end, cx).is_pending() {
+            self.end = Some(end);
             return Poll::Pending;
         }
-        if let Some(found) = reader.endpoint.reading().next_in_view() {
-            let received = reader.endpoint.reading().record_in_view(found);
+        if let Some(found) = end.endpoint.reader().next_in_view() {
+            let received = end.endpoint.reader().record_in_view(found);
             if received.is_err() {
                 // It does not count as read, and is an outcome.
-                reader.records_paid = 0;
+                end.paid.end();
             }
             return Poll::Ready((self.take)(received.map(Some)));
         }
-        self.reader = Some(reader);
-        poll_closely(&mut self.reader, cx).map(&self.take)
+        self.end = Some(end);
+        poll_closely(&mut self.end, cx).map(&self.take)
     }
 }
 
 /// Lets other tasks run, if this one has used up its budget; then the next records in view are paid.
 #[cold]
 #[inline(never)]
-fn poll_records<R: Reads>(reader: &mut Async<R>, cx: &mut Context<'_>) -> Poll<()> {
-    ready!(reader.poll_next_run(cx));
-    reader.records_paid = reader.endpoint.reading().records_read() + RECORDS_IN_VIEW;
+fn poll_records<R: HasReader>(end: &mut Async<R>, cx: &mut Context<'_>) -> Poll<()> {
+    ready!(end.poll_next_run(cx));
+    let reader = end.endpoint.reader();
+    let (read, position) = (reader.records_read(), reader.position());
+    end.paid.pay(read, position);
     Poll::Ready(())
 }
 
-/// The next record, or the end, after none was in view. Takes the reader once it has an outcome.
+/// The next record, or the end, after none was in view. Takes the endpoint once it has an outcome.
 // Out of line, as on a thread: so a loop keeps nothing of a closer look but what it returns.
 #[inline(never)]
-fn poll_closely<'a, R: Reads>(
+fn poll_closely<'a, R: HasReader>(
     slot: &mut Option<&'a mut Async<R>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<Record<'a>>, ErrorOf<R>>> {
-    let reader = slot.as_mut().expect("a future that has no outcome yet has its reader");
-    let found = ready!(poll_find(reader, cx));
-    let reader = slot.take().expect("it was there a moment ago");
+    let end = slot.as_mut().expect("a future that has no outcome yet has its endpoint");
+    let found = ready!(poll_find(end, cx));
+    let end = slot.take().expect("it was there a moment ago");
     Poll::Ready(match found {
-        Ok(Some(found)) => reader.endpoint.reading().record_closely(found).map(Some),
+        Ok(Some(found)) => end.endpoint.reader().record_closely(found).map(Some),
         Ok(None) => Ok(None),
         Err(error) => Err(error),
     })
@@ -127,23 +160,27 @@ fn poll_closely<'a, R: Reads>(
 
 /// The next record, which counts as read, or the end, after none was in view.
 #[inline(always)]
-fn poll_find<R: Reads>(reader: &mut Async<R>, cx: &mut Context<'_>) -> Poll<Result<Option<Found>, ErrorOf<R>>> {
-    ready!(reader.poll_run(cx));
-    if let Some(found) = reader.endpoint.reading().find_soon() {
+fn poll_find<R: HasReader>(end: &mut Async<R>, cx: &mut Context<'_>) -> Poll<Result<Option<Found>, ErrorOf<R>>> {
+    ready!(end.poll_run(cx));
+    if let Some(found) = end.endpoint.reader().find_soon() {
         return Poll::Ready(Ok(Some(found)));
     }
-    if !reader.endpoint.reading().has_news() {
-        ready!(reader.poll_armed(cx)).map_err(R::Reading::unarmed)?;
+    if !end.endpoint.reader().has_news() {
+        ready!(end.poll_armed(cx)).map_err(R::Reader::unarmed)?;
     }
-    Poll::Ready(reader.endpoint.reading().try_find())
+    Poll::Ready(end.endpoint.reader().try_find())
 }
 
-impl Reading for Consumer {
+impl RecordReader for Consumer {
     type Error = ReceiveError;
 
     #[inline(always)]
-    fn records_read(&mut self) -> u64 {
+    fn records_read(&self) -> u64 {
         Consumer::records_read(self)
+    }
+
+    fn position(&self) -> u64 {
+        Consumer::position(self)
     }
 
     #[inline(always)]
@@ -181,12 +218,16 @@ impl Reading for Consumer {
     }
 }
 
-impl Reading for Tap {
+impl RecordReader for Tap {
     type Error = TapError;
 
     #[inline(always)]
-    fn records_read(&mut self) -> u64 {
+    fn records_read(&self) -> u64 {
         Tap::records_read(self)
+    }
+
+    fn position(&self) -> u64 {
+        Tap::position(self)
     }
 
     #[inline(always)]
@@ -224,38 +265,38 @@ impl Reading for Tap {
     }
 }
 
-impl Reads for Consumer {
-    type Reading = Consumer;
+impl HasReader for Consumer {
+    type Reader = Consumer;
 
     #[inline(always)]
-    fn reading(&mut self) -> &mut Consumer {
+    fn reader(&mut self) -> &mut Consumer {
         self
     }
 }
 
-impl<T> Reads for TypedConsumer<T> {
-    type Reading = Consumer;
+impl<T> HasReader for TypedConsumer<T> {
+    type Reader = Consumer;
 
     #[inline(always)]
-    fn reading(&mut self) -> &mut Consumer {
+    fn reader(&mut self) -> &mut Consumer {
         self.untyped_mut()
     }
 }
 
-impl Reads for Tap {
-    type Reading = Tap;
+impl HasReader for Tap {
+    type Reader = Tap;
 
     #[inline(always)]
-    fn reading(&mut self) -> &mut Tap {
+    fn reader(&mut self) -> &mut Tap {
         self
     }
 }
 
-impl<T> Reads for TypedTap<T> {
-    type Reading = Tap;
+impl<T> HasReader for TypedTap<T> {
+    type Reader = Tap;
 
     #[inline(always)]
-    fn reading(&mut self) -> &mut Tap {
+    fn reader(&mut self) -> &mut Tap {
         self.untyped_mut()
     }
 }
@@ -274,5 +315,51 @@ pub(super) fn tap_error(error: ReceiveError) -> TapError {
         ReceiveError::Wait(errno) => TapError::Wait(errno),
         ReceiveError::Interrupted => TapError::Interrupted,
         _ => TapError::Forked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_pays_for_fewer_records_the_longer_they_are() {
+        let (mut paid, mut read, mut position) = (Paid::default(), 0, 0);
+        // Units of records of `size` bytes, until as many are paid for as stays so.
+        let mut units = |size: u64| {
+            for _ in 0..20 {
+                paid.pay(read, position);
+                assert_eq!(paid.until, read + paid.records);
+                position += size * paid.records;
+                read = paid.until;
+            }
+            paid.records
+        };
+        assert_eq!(units(72), RECORDS_PER_UNIT);
+        assert_eq!(units(1 << 10), RECORDS_PER_UNIT);
+        assert!((4..=16).contains(&units(4 << 10)));
+        assert!((1..=2).contains(&units(1 << 20)));
+        assert_eq!(units(16), RECORDS_PER_UNIT);
+    }
+
+    #[test]
+    fn after_a_tap_was_lapped_in_view_the_next_record_costs_a_unit() {
+        let runtime = ::tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut lane = crate::options::LaneOptions::new("lane").capacity(4096).create().unwrap();
+        let address = format!("@lapped-in-view-{}", std::process::id());
+        let _server = crate::Server::listen(&*address, [&lane]).unwrap();
+        let tap = Tap::connect(&*address).unwrap();
+        runtime.block_on(async move {
+            let mut tap = Async::new(tap).unwrap();
+            (0..3).for_each(|_| lane.send(&[0; 64]).unwrap());
+            // The first one is found by a closer look, and the second in view of it.
+            for _ in 0..2 {
+                tap.receive().await.unwrap().unwrap();
+            }
+            assert_ne!(tap.paid.until, 0);
+            (0..100).for_each(|_| lane.send(&[0; 64]).unwrap());
+            assert!(matches!(tap.receive().await, Err(TapError::Lagged { .. })));
+            assert_eq!(tap.paid.until, 0);
+        });
     }
 }
