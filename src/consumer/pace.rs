@@ -30,9 +30,8 @@ const SINGLE_LOOKS: RangeInclusive<u32> = 16..=16_384;
 const PROMPT_PEEKS_MAX: u32 = 1;
 /// The first and the longest time between looks, in nanoseconds. The longest is for streams between far cores, where a
 /// look costs the producer most, and of very short records: all others bring [`LINES_ENOUGH`] sooner. With 1800, and
-/// half as many lines, far records of 56 B that are published one by one took 13 instead of 9.8 ns, those of 256 B 47
-/// instead of 36. A reader of four near lanes whose records are published one by one takes 5 to 7 % longer so. (An EPYC
-/// of Zen 5.)
+/// 256 lines, far records of 56 B that are published one by one took 13 instead of 9.8 ns, those of 256 B 47 instead of
+/// 36. A reader of four near lanes whose records are published one by one takes 5 to 7 % longer so. (An EPYC of Zen 5.)
 const DELAY_NS: RangeInclusive<u64> = 450..=3600;
 /// A stream that brings less than a cache line in this time gains nothing by waiting.
 const DELAY_PER_LINE_NS: u64 = 150;

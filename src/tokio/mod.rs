@@ -30,9 +30,9 @@
 //! may have gone out. So they can be raced in `tokio::select!`, against timers and each other; that is also how several
 //! lanes are waited for.
 //!
-//! A task that receives record after record without waiting lets others run by tokio's rules: one unit of its
-//! [budget](::tokio::task::coop) pays for 32 records that `receive` finds there already, or fewer if they take more than
-//! 32 KiB together, or for 16 outcomes of other calls.
+//! A task that receives record after record without waiting lets others run by tokio's rules. One unit of its
+//! [budget](::tokio::task::coop) pays for 32 records that `receive` finds there already, or for fewer if they take more
+//! than 32 KiB together, or for 16 outcomes of other calls.
 
 mod batch;
 mod call;

@@ -18,8 +18,8 @@ use std::task::{Context, Poll, ready};
 /// One unit of a task's budget pays for this number of records in view, at most. With twice as many, the processor no
 /// longer foresees where a unit ends, and a record takes longer.
 const RECORDS_PER_UNIT: u64 = 32;
-/// A unit that was longer than this, in bytes of the ring, is followed by one of half as many records: a task that copies
-/// long records must let others run too.
+/// A unit that was longer than this, in bytes of the ring, is followed by one of half as many records: a task that
+/// copies long records must let others run too.
 const UNIT_BYTES_MAX: u64 = 32 << 10;
 
 /// For how many records in view a task has paid.
