@@ -76,30 +76,35 @@ mod built {
         records: u64,
     ) -> Fallible<u64> {
         let mut lent = Lent::new(consumers)?;
-        let mut consumer = lent.consumer.take().ok_or("a consumer that was lent")?;
-        let task = lent.runtime.spawn(async move {
-            let (mut left, mut total) = (records, 0u64);
-            while left != 0 {
-                left -= match reading {
-                    TaskReading::Each => {
-                        let record = consumer.receive().await.expect("a sound lane").expect("a record");
-                        total = total.wrapping_add(sum_exactly::<LEN>(&record));
-                        1
-                    }
-                    TaskReading::InRuns => {
-                        let run = consumer.receive_many(|record| {
-                            total = total.wrapping_add(sum_exactly::<LEN>(record));
-                        });
-                        run.await.expect("a lane that goes on") as u64
-                    }
-                };
-            }
-            (consumer, total)
-        });
+        let consumer = lent.consumer.take().ok_or("a consumer that was lent")?;
+        let task = match reading {
+            TaskReading::Each => lent.runtime.spawn(receive_each::<LEN>(consumer, records)),
+            TaskReading::InRuns => lent.runtime.spawn(receive_runs::<LEN>(consumer, records)),
+        };
         let (consumer, total) = lent.runtime.block_on(task)?;
         lent.consumer = Some(consumer);
         lent.give_back(consumers);
         Ok(total)
+    }
+
+    // Each form is a task of its own, as a program has it: what lives across an await is in memory, for both forms if they
+    // share a task.
+    async fn receive_each<const LEN: usize>(mut consumer: Async<Consumer>, records: u64) -> (Async<Consumer>, u64) {
+        let mut total = 0u64;
+        for _ in 0..records {
+            let record = consumer.receive().await.expect("a sound lane").expect("a record");
+            total = total.wrapping_add(sum_exactly::<LEN>(&record));
+        }
+        (consumer, total)
+    }
+
+    async fn receive_runs<const LEN: usize>(mut consumer: Async<Consumer>, records: u64) -> (Async<Consumer>, u64) {
+        let (mut left, mut total) = (records, 0u64);
+        while left != 0 {
+            let run = consumer.receive_many(|record| total = total.wrapping_add(sum_exactly::<LEN>(record)));
+            left -= run.await.expect("a lane that goes on") as u64;
+        }
+        (consumer, total)
     }
 
     /// One process's ends of round trips.
