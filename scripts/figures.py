@@ -2,9 +2,12 @@
 """Makes the tables of docs/performance.md from reports of the benchmark, so that no figure is typed by hand.
 
     cargo bench --bench ipc --features tokio -- --seconds 300 --restarts 8 --json $PWD/run.json --html $PWD/run.html
-    cargo run --release --manifest-path benches/peers/Cargo.toml -- --json $PWD/peers.json
-    scripts/figures.py run.json --html run.html --peers peers.json   # writes them to docs/performance.md and its plots
-    scripts/figures.py run.json --print                              # prints them, and changes nothing
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- --json $PWD/peers.json --html $PWD/peers.html
+    scripts/figures.py run.json --html run.html --peers peers.json --peers-html peers.html
+    scripts/figures.py run.json --print
+
+The first two measure. The third writes the tables and plots to docs/performance.md, the fourth prints the tables and changes
+nothing. What the page begins with is taken from the page of the peers' run as it stands there.
 
 A table stands between the lines `<!-- figures: NAME -->` and `<!-- end of figures -->`; those whose report is not given
 are left as they are. Where slices counted both near and far, a cell has both. A cell is empty where nothing was measured,
@@ -12,6 +15,7 @@ and has a ? where fewer than ten slices count.
 """
 
 import argparse
+import html.parser
 import json
 import pathlib
 import re
@@ -26,6 +30,8 @@ KEPT_PLOTS = {
     "Ratio to the ceiling over the size of a record": "ratio",
     "Distribution: round trip of 56 B, both spinning": "round-trip",
 }
+# What the page of a run begins with: a chart, and a table of a dozen lines.
+SUMMARY = "fdring, its ceiling, and the best of the others"
 BEGIN, END = "<!-- figures: {} -->", "<!-- end of figures -->"
 # Fewer slices than this are no figure to rely on; a distance with a smaller share of all than this is left out.
 SLICES_MIN = 10
@@ -350,12 +356,48 @@ OWN = {
 PEERS = {"machine of peers": Report.machine, "peers": peers, "calls of peers": calls, "peers' shapes": peers_shapes}
 
 
-def write_plots(path):
-    """Writes the plots that are kept: under each heading the near one comes first, then the far one."""
+class Cells(html.parser.HTMLParser):
+    """The texts of a table's cells, row by row."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("th", "td"):
+            self.rows[-1].append("")
+
+    def handle_data(self, text):
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += text
+
+
+def read(path):
     try:
-        page = pathlib.Path(path).read_text()
+        return pathlib.Path(path).read_text()
     except OSError as error:
         sys.exit(f"{path} cannot be read: {error}")
+
+
+def summary(path):
+    """The chart that the page of a run begins with, and the table beside it."""
+    page = read(path)
+    part = re.search(f"<h2>{re.escape(SUMMARY)}</h2>.*?(<svg.*?</svg>).*?(<table.*?</table>)", page, re.DOTALL)
+    if not part:
+        sys.exit(f"{path} has no chart and no table under “{SUMMARY}”")
+    (_, *distances), columns, *lines = Cells(part[2]).rows
+    span = (len(columns) - 1) // len(distances)
+    near_and_far = [distance.split(",")[0].removeprefix("cores ") for distance in distances for _ in range(span)]
+    heading = ["", *(f"{distance}: {column}" for distance, column in zip(near_and_far, columns[1:]))]
+    return part[1], table(heading, [[cell.strip() for cell in line] for line in lines])
+
+
+def write_plots(path):
+    """Writes the plots that are kept: under each heading the near one comes first, then the far one."""
+    page = read(path)
     for heading, name in KEPT_PLOTS.items():
         part = re.search(f"<h2>{re.escape(heading)}</h2>(.*?)(?:<h2>|$)", page, re.DOTALL)
         plots = re.findall("<svg.*?</svg>", part[1], re.DOTALL) if part else []
@@ -381,6 +423,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", help="what `cargo bench --bench ipc -- --json PATH` has written")
     parser.add_argument("--peers", help="what benches/peers has written")
+    parser.add_argument("--peers-html", help="what the same run wrote by `--html PATH`: what the page begins with")
     parser.add_argument("--html", help="what the same run wrote by `--html PATH`: its plots replace those of the page")
     parser.add_argument("--print", action="store_true", help="print all tables, and change nothing")
     options = parser.parse_args()
@@ -394,6 +437,9 @@ def main():
     if options.peers:
         others = Report(options.peers)
         tables |= {name: make(others) for name, make in PEERS.items()}
+    chart = None
+    if options.peers_html:
+        chart, tables["summary"] = summary(options.peers_html)
     if options.print:
         print("\n".join(f"{BEGIN.format(name)}\n\n{text}\n{END}\n" for name, text in tables.items()))
         return
@@ -406,6 +452,8 @@ def main():
     PAGE.write_text(page)
     if options.html:
         write_plots(options.html)
+    if chart:
+        (PLOTS / "summary.svg").write_text(chart + "\n")
     print(f"docs/performance.md has {'changed' if page != before else 'not changed'}")
 
 
