@@ -576,6 +576,28 @@ fn ordinary_consumers_go_on_where_the_last_one_stopped_wherever_they_want_to_beg
 }
 
 #[test]
+fn a_consumer_that_has_received_records_becomes_a_worker() {
+    let address = unique_address();
+    let mut distributor = options().listen(address.as_str()).unwrap();
+    let session = SessionOptions::new().deadline(DEADLINE).connect(address.as_str()).unwrap();
+    let mut consumer = session.attach_one(Attach::new()).unwrap();
+    for number in 0..2 {
+        send(&mut distributor, number);
+        assert_eq!(word(&consumer.receive().unwrap().unwrap(), 0), number);
+    }
+    let mut worker = Worker::new(consumer).unwrap();
+    assert_eq!(worker.try_receive().unwrap_err(), ReceiveError::Empty);
+    let unreleased = |distributor: &mut Distributor| distributor.workers()[0].unreleased_records;
+    assert_eq!((unreleased(&mut distributor), distributor.worker_count()), (0, 1), "it is done with both");
+    send(&mut distributor, 2);
+    assert_eq!(word(&worker.try_receive().unwrap().unwrap(), 0), 2);
+    assert_eq!((unreleased(&mut distributor), distributor.worker_count()), (1, 1));
+    while let Some(event) = distributor.try_next_event() {
+        assert_eq!(departure(event), None, "it keeps the protocol");
+    }
+}
+
+#[test]
 fn a_worker_takes_no_server_for_a_distributor() {
     let address = unique_address();
     let lane = Producer::create("work").unwrap();

@@ -70,6 +70,14 @@ impl fmt::Debug for RecordInHand {
 }
 
 impl Consumer {
+    /// Tells what was read before this consumer became a worker's. From here on each record is told when it is found.
+    pub(crate) fn begin_work(&mut self) {
+        // In a forked child there is no seat to write.
+        if !self.guard.is_child() {
+            self.reader.tell_read();
+        }
+    }
+
     /// Releases what was read, and finds the next record, which is in hand then. Nothing is found by a consumer that
     /// was evicted: what it has not read is given to others.
     #[inline(always)]

@@ -107,7 +107,7 @@ impl Worker {
     /// # Errors
     ///
     /// [`Error::Invalid`] if the consumer's lane is not a distributor's.
-    pub fn new(consumer: Consumer) -> Result<Self> {
+    pub fn new(mut consumer: Consumer) -> Result<Self> {
         if !consumer.lane().has_one_worker {
             let sentence = format!(
                 "lane {} is not that of one worker: each of its consumers gets every record; connect to a distributor",
@@ -115,6 +115,7 @@ impl Worker {
             );
             return Err(Error::Invalid(sentence));
         }
+        consumer.begin_work();
         Ok(Self { consumer, tasks: 0 })
     }
 
