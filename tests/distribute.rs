@@ -505,9 +505,17 @@ fn a_worker_that_panics_or_drops_a_task_is_not_done_with_it() {
     drop(worker);
     assert_eq!(wait_for(&mut distributor, "it is gone", departure), Departure::Left);
     let mut worker = connect();
+    let panicked = std::thread::spawn(move || {
+        assert_eq!(word(&worker.receive().unwrap().unwrap(), 0), 3);
+        worker.done();
+        panic!("with nothing in hand");
+    });
+    assert!(panicked.join().is_err());
+    assert_eq!(wait_for(&mut distributor, "it is gone", departure), Departure::Left, "it was done with all it read");
+    let mut worker = connect();
     let rest = std::thread::spawn(move || drain(&mut worker));
     distributor.finish_and_wait(DEADLINE).unwrap();
-    assert_eq!(rest.join().unwrap(), [3, 4, 5]);
+    assert_eq!(rest.join().unwrap(), [4, 5]);
 }
 
 #[test]

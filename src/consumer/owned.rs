@@ -19,7 +19,7 @@ use crate::ring::reader::Reader;
 use crate::ring::release::{Hold, Release};
 use crate::ring::stamp::stamp_of;
 use crate::ring::{LaneWords, SeatCounters, SeatWords, SeatWriter};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64};
 use rustix::fd::OwnedFd;
 use std::fmt;
 use std::ops::Deref;
@@ -40,8 +40,6 @@ pub(super) struct OwnSeat {
     inbox: Option<Inbox>,
     /// For a consumer that reads in place.
     trust: Option<InPlace>,
-    /// How many records were in hand that are done with, on any thread.
-    records_done: AtomicU64,
     guard: ForkGuard,
     /// The session ends with the seat, and after it.
     _link: Arc<Link>,
@@ -56,17 +54,7 @@ impl OwnSeat {
         guard: ForkGuard,
         link: Arc<Link>,
     ) -> Self {
-        Self { words, space_bell, inbox, trust, records_done: AtomicU64::new(0), guard, _link: link }
-    }
-
-    /// One more record that was in hand is done with. One thread at a time calls this.
-    pub(super) fn note_done(&self) {
-        // Relaxed: a number alone, by which nothing is read. The lock of the books keeps two threads apart.
-        self.records_done.store(self.records_done() + 1, Ordering::Relaxed);
-    }
-
-    pub(super) fn records_done(&self) -> u64 {
-        self.records_done.load(Ordering::Relaxed) // a number alone, as above
+        Self { words, space_bell, inbox, trust, guard, _link: link }
     }
 
     pub(super) fn inbox(&self) -> Option<&Inbox> {

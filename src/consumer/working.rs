@@ -17,7 +17,7 @@ use crate::ring::release::Hold;
 use crate::sync::Ordering;
 use std::fmt;
 
-/// A record that is in hand until its hold ends: longer than its consumer is there, if need be.
+/// A record in hand. It may outlive its consumer.
 pub(crate) struct RecordInHand {
     hold: Hold<LaneMap, OwnSeat>,
     payload: PayloadInHand,
@@ -35,10 +35,12 @@ impl RecordInHand {
     pub(crate) fn end(self) {
         // In a forked child the lock may have been held when the process forked.
         if !self.hold.seat().is_forked() {
-            self.hold.end_with(OwnSeat::note_done);
+            self.hold.end();
         }
     }
 
+    /// Its payload: the copy, or the bytes in the ring.
+    ///
     /// # Panics
     ///
     /// In a forked child, if it lies in the ring: that is not mapped there.
@@ -138,9 +140,9 @@ impl Consumer {
         }
     }
 
-    /// How many records that were in hand are done with.
+    /// How many records that were in hand have ended. Not for a forked child, where the lock may be held.
     pub(crate) fn records_done(&self) -> u64 {
-        self.reader.release().seat().records_done()
+        self.reader.release().ended_in_hand()
     }
 
     /// Whether this is a forked child, where nothing is in hand.
@@ -169,7 +171,7 @@ impl Consumer {
         self.reader.lane().space_wait().load(Ordering::Relaxed) != 0
     }
 
-    /// Keeps the record that is in hand for good, if one is: what was read and not released.
+    /// If a record is in hand, read and not released, holds it for ever.
     pub(crate) fn keep_for_good(&self) {
         if self.reader.has_unreleased() {
             // A hold that nobody ends.

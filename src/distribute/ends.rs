@@ -1,6 +1,7 @@
-//! Where the records of a slot end that are not released: those of one length side by side are one stretch.
+//! Where the unreleased records of a slot end. Ends at equal distances are one stretch, so that a release of many
+//! records takes as long as that of one.
 //!
-//! The invariant: ends ascend. So a release of many records of one length takes as long as that of one.
+//! The invariant: ends ascend.
 
 use std::collections::VecDeque;
 
@@ -16,22 +17,20 @@ pub(super) struct Ends {
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     last: u64,
+    /// Of no meaning if `len` is 1.
     step: u64,
     /// At least 1.
     len: usize,
 }
-
-/// The step of a single end that nothing comes before: no other is as far away.
-const NO_STEP: u64 = u64::MAX;
 
 impl Stretch {
     fn first(&self) -> u64 {
         self.last - (self.len as u64 - 1) * self.step
     }
 
-    /// How many of them are beyond `position`, of which the last one is.
+    /// How many of them lie beyond `position`. It is not before the first of them, and before the last.
     fn beyond(&self, position: u64) -> usize {
-        (self.last - position).div_ceil(self.step).min(self.len as u64) as usize
+        (self.last - position).div_ceil(self.step) as usize
     }
 }
 
@@ -48,15 +47,14 @@ impl Ends {
     #[inline]
     pub(super) fn push(&mut self, end: u64) {
         self.len += 1;
-        let step = match self.stretches.back_mut() {
-            Some(stretch) if end - stretch.last == stretch.step => {
-                (stretch.last, stretch.len) = (end, stretch.len + 1);
+        if let Some(stretch) = self.stretches.back_mut() {
+            let step = end - stretch.last;
+            if stretch.len == 1 || step == stretch.step {
+                *stretch = Stretch { last: end, step, len: stretch.len + 1 };
                 return;
             }
-            Some(stretch) => end - stretch.last,
-            None => NO_STEP,
-        };
-        self.stretches.push_back(Stretch { last: end, step, len: 1 });
+        }
+        self.stretches.push_back(Stretch { last: end, step: 0, len: 1 });
     }
 
     /// Adds `count` ends beyond all others: `begin + step`, and so on in steps of `step` bytes.
@@ -68,14 +66,14 @@ impl Ends {
         self.len += count;
         let last = begin + count as u64 * step;
         match self.stretches.back_mut() {
-            Some(stretch) if (begin, step) == (stretch.last, stretch.step) => {
-                (stretch.last, stretch.len) = (last, stretch.len + count)
+            Some(stretch) if begin == stretch.last && (stretch.len == 1 || step == stretch.step) => {
+                *stretch = Stretch { last, step, len: stretch.len + count };
             }
             _ => self.stretches.push_back(Stretch { last, step, len: count }),
         }
     }
 
-    /// Takes out all up to `position`, which is one of them or lies between two; the last of these, if there are any.
+    /// Takes out all ends up to `position`, and returns the last of them.
     pub(super) fn take_to(&mut self, position: u64) -> Option<u64> {
         let mut taken = None;
         while let Some(stretch) = self.stretches.front_mut() {
@@ -94,6 +92,18 @@ impl Ends {
         taken
     }
 
+    /// Where the record begins that ends at `end`, or the padding before it, if one ends there. The first one begins at
+    /// `boundary`.
+    pub(super) fn begin_of(&self, end: u64, boundary: u64) -> Option<u64> {
+        let index = self.stretches.partition_point(|stretch| stretch.last < end);
+        let stretch = self.stretches.get(index)?;
+        match end.checked_sub(stretch.first())? {
+            0 => Some(index.checked_sub(1).map_or(boundary, |before| self.stretches[before].last)),
+            // It is not the only one, so the step is one.
+            beyond => beyond.is_multiple_of(stretch.step).then(|| end - stretch.step),
+        }
+    }
+
     /// All of them, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
         let ends_of = |stretch: &Stretch| {
@@ -109,9 +119,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Where the first record begins; no end is as far.
+    const BOUNDARY: u64 = u64::MAX;
+
     proptest! {
         #[test]
-        fn they_are_those_of_a_plain_list(steps in prop::collection::vec((0..4_u8, 1..4_u64, 0..5_usize), 0..60)) {
+        fn they_are_those_of_a_plain_list(steps in prop::collection::vec((0..5_u8, 1..4_u64, 0..5_usize), 0..60)) {
             let (mut ends, mut list, mut last) = (Ends::default(), Vec::new(), 0);
             for (what, step, count) in steps {
                 match what {
@@ -128,26 +141,31 @@ mod tests {
                     // Behind padding.
                     2 => last += step,
                     _ => {
-                        let position = last.saturating_sub(step * count as u64);
+                        let back = step * count as u64;
+                        let position = if what == 3 { last.saturating_sub(back) } else { u64::MAX };
                         let taken: Vec<u64> = list.iter().copied().filter(|end| *end <= position).collect();
                         list.drain(..taken.len());
                         prop_assert_eq!(ends.take_to(position), taken.last().copied());
                     }
                 }
                 prop_assert!(ends.iter().eq(list.iter().copied()), "{:?}, not {:?}", ends, list);
+                let begins = || std::iter::once(BOUNDARY).chain(list.iter().copied());
+                for end in 0..last + 2 {
+                    let begin = begins().zip(&list).find(|(_, other)| **other == end).map(|(begin, _)| begin);
+                    prop_assert_eq!(ends.begin_of(end, BOUNDARY), begin, "{} of {:?}", end, ends);
+                }
                 prop_assert_eq!((ends.len(), ends.is_empty()), (list.len(), list.is_empty()));
             }
         }
     }
 
     #[test]
-    fn those_of_one_length_are_one_run_however_they_were_sent() {
+    fn records_of_one_length_are_one_stretch_however_they_were_sent() {
         let mut ends = Ends::default();
         (1..=100).for_each(|number| ends.push(72 * number));
         ends.push_many(7200, 72, 100);
         (201..=300).for_each(|number| ends.push(72 * number));
-        // The first one has nothing before it.
-        assert_eq!((ends.len(), ends.stretches.len()), (300, 2));
+        assert_eq!((ends.len(), ends.stretches.len()), (300, 1));
         assert_eq!(ends.take_to(150 * 72 + 71), Some(150 * 72));
         assert_eq!((ends.len(), ends.stretches.len()), (150, 1));
     }

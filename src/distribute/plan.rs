@@ -69,7 +69,7 @@ struct SlotRecords {
     has_worker: bool,
     /// The ends of the records.
     unreleased: Ends,
-    /// Those of them that have a key, in order. Apart, so that many records of one length without one are few words.
+    /// Those of them that have a key, in order. Apart, so that records without a key take no room here.
     keyed: VecDeque<Keyed>,
     /// Where the last record that was released or set aside ends.
     boundary: u64,
@@ -292,10 +292,9 @@ impl<T> Plan<T> {
 
     /// Whether a record of that slot that is not released takes all from one position to the other, but for padding.
     pub(crate) fn is_record(&self, slot: usize, from: Named, end: u64) -> bool {
-        let Some(of) = self.slots.get(slot) else { return false };
-        let begin = of.unreleased.iter().take_while(|other| *other < end).last().unwrap_or(of.boundary);
-        let begins_there = begin == from.position || from.begins_round && begin < from.position;
-        begins_there && from.position < end && of.unreleased.iter().any(|other| other == end)
+        let begin = self.slots.get(slot).and_then(|of| of.unreleased.begin_of(end, of.boundary));
+        let begins_there = |begin| begin == from.position || from.begins_round && begin < from.position;
+        begin.is_some_and(begins_there) && from.position < end
     }
 
     /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 const SLOTS: usize = 4;
 const RECORDS_MAX: usize = 5;
-/// What a record takes.
+/// What a record takes: as much, or twice that.
 const SIZE: u64 = 8;
+/// One new record in that many lies behind padding, if it is sent alone.
+const PADDING_EVERY: u64 = 5;
 
 /// Takes both through the steps that `data` says: whatever comes, nothing is lost or doubled, each key is in one slot
 /// and in order, and each choice is one that the rules allow.
@@ -109,16 +111,16 @@ impl Model {
         }
     }
 
-    fn put(&mut self, slot: usize, record: Record) -> u64 {
-        self.published[slot] += SIZE;
+    fn put(&mut self, slot: usize, record: Record, size: u64) -> u64 {
+        self.published[slot] += size;
         self.unreleased[slot].push((self.published[slot], record));
         self.published[slot]
     }
 
     /// Puts a new record into a slot; where it ends.
-    fn put_new(&mut self, slot: usize, to: To) -> u64 {
+    fn put_new(&mut self, slot: usize, to: To, size: u64) -> u64 {
         self.next += 1;
-        self.put(slot, (self.next - 1, to.key()))
+        self.put(slot, (self.next - 1, to.key()), size)
     }
 
     /// How many records a release up to there is of.
@@ -130,6 +132,11 @@ impl Model {
         self.done.extend(of.drain(..count).map(|(_, record)| record));
         count
     }
+}
+
+/// What a record of that number takes that is not sent with others.
+fn size_of(number: u64) -> u64 {
+    SIZE << (number & 1)
 }
 
 /// Where new records go, where these slots have room.
@@ -148,7 +155,10 @@ fn take(step: Step, plan: &mut Plan<Record>, model: &mut Model) {
     match step {
         Step::Send(to, room) => {
             if let Some(slot) = choose(to, room, plan, model) {
-                plan.note_sent(slot, to.key(), model.put_new(slot, to));
+                if model.next.is_multiple_of(PADDING_EVERY) {
+                    model.published[slot] += SIZE;
+                }
+                plan.note_sent(slot, to.key(), model.put_new(slot, to, size_of(model.next)));
             }
         }
         Step::SendMany(to, room, count) => {
@@ -156,7 +166,7 @@ fn take(step: Step, plan: &mut Plan<Record>, model: &mut Model) {
             let places = RECORDS_MAX - model.unreleased[slot].len();
             assert_eq!(plan.room_of(slot), places);
             let (begin, count) = (model.published[slot], count.min(places));
-            (0..count).for_each(|_| _ = model.put_new(slot, to));
+            (0..count).for_each(|_| _ = model.put_new(slot, to, SIZE));
             plan.note_sent_many(slot, to.key(), begin, (SIZE, count));
         }
         Step::Release(slot, bytes) => {
@@ -189,7 +199,7 @@ fn take(step: Step, plan: &mut Plan<Record>, model: &mut Model) {
             assert!(model.allows(to, room, chosen), "{to:?} goes to {chosen:?} again: {model:?}");
             if let Some(slot) = chosen {
                 model.again.remove(0);
-                plan.note_sent_again(slot, model.put(slot, first));
+                plan.note_sent_again(slot, model.put(slot, first, size_of(first.0)));
             }
         }
     }

@@ -15,25 +15,27 @@
 //! The first hold begins the second way. The reader goes back to the first way under the lock only, when it finds that
 //! nothing is held: then nobody else can store, and its next store comes after all others.
 //!
-//! A hold holds nothing back before the reader releases what lies beyond it. Until then it stands in a slot, and its
-//! end takes no lock. A release enters what it finds in the slots into the books, under the lock.
+//! A hold holds nothing back before the reader releases what lies beyond it. Until then it stands in a slot if one is
+//! free, and its end takes no lock. A release enters what it finds in the slots into the books, under the lock.
+//!
+//! A worker's release begins the hold of what it takes in hand itself: under the lock, in the books. That hold has no
+//! slot.
 //!
 //! A *token* is an occupied slot, or one count in the books. Each hold adds one token when it begins: in the slot of
-//! its number if that is free, or in the books. A release moves tokens from slots to the books. Each end removes one
-//! token of its record. A record is held as long as it has a token, so two things must be true.
-//!
-//! A release that begins a hold itself has the lock, and adds its token to the books: what a worker takes in hand.
+//! its number if it has one and that is free, and else in the books. A release moves tokens from slots to the books.
+//! Each end removes one token of its record. A record is held as long as it has a token, so two things must be true.
 //!
 //! Nothing that is held is released:
 //!
-//! - Holds begin only while a record of the reader's is in hand, which borrows the reader; a release has the reader to
-//!   itself. So none begins beside a release, and a release sees each slot as its last hold left it, or as ended.
+//! - A hold in a slot begins only while the reader is borrowed, as by a record of it; a release has the reader to
+//!   itself (`&mut`). So none begins beside a release, and a release sees each slot as its last hold left it, or as
+//!   ended.
 //! - A release empties the slots under the lock before it stores, so what it stores is bounded by every hold there is.
 //!   If no hold has begun in a slot since the release before, they are empty, and their ends were seen then.
 //!   A reader that takes no lock has had no hold since slots and books were last empty: the first sets `is_locked`.
 //! - Between two releases, those that end holds store no more than `done`, the last release. All in slots begin there
 //!   or beyond, so such a store need not look at slots. It does not store `read`: that is left to the reader and to
-//!   those that have its last record in hand.
+//!   those that have its last record borrowed.
 //! - An end in a slot is a release exchange. The release of the reader reads what it wrote, or what exchanges have made
 //!   of it, and has an acquire fence between that and its own store: so the loads from a held record come before the
 //!   producer's stores. An end in the books, and one that finds its slot emptied, is ordered by the lock.
@@ -43,7 +45,8 @@
 //! - An exchange takes a token out of a slot once: an end's, or a release's. Holds of one record that have one slot's
 //!   number may take each other's token; there are as many tokens as holds all the same.
 //! - An end that does not find its record in its slot finds a token in the books. A release took it out of the slot
-//!   with the lock, which the end then waits for; or another hold of that record took it, whose own went to the books.
+//!   with the lock, which the end then waits for; or another hold of that record took it, whose own went to the books;
+//!   or it began in the books.
 //!   The end cannot have had the lock before: its look at the slot would have come before the exchange that it saw.
 //! - An end in a slot stores nothing, and wakes nobody: what it held was not released yet, and the reader does that
 //!   with its next call, as for any record. It never answers *empty* with a slot occupied: it releases before that.
@@ -74,13 +77,14 @@ const HELD_BIT: u64 = 1;
 #[derive(Debug)]
 pub(crate) struct Release<L, S> {
     holds: Arc<Holds<L, S>>,
-    /// Whether stores are made under the lock of the books. Set under it, by the thread that has a record of the
-    /// reader's in hand, and reset under it by the reader, which has none then: so it needs no ordering, and no model.
+    /// Whether stores are made under the lock of the books. Set under it, by a thread that has a record of the reader's
+    /// borrowed or by the reader itself, and reset under it by the reader, of which no record is borrowed then: so it
+    /// needs no ordering, and no model.
     is_locked: AtomicBool,
-    /// The slot of the next hold. Threads that have one record in hand may see the same number here.
+    /// The slot of the next hold. Threads that have one record borrowed may see the same number here.
     next_slot: AtomicU8,
-    /// Whether holds have begun in slots since these were emptied last. As `is_locked`, set with a record in hand and
-    /// reset without.
+    /// Whether a hold has begun in a slot since the slots were emptied last. Set through `&self`, reset through `&mut
+    /// self`: so it needs no ordering, and no model. False as long as `is_locked` is.
     has_begun: AtomicBool,
     /// Everything below is done with, unless it is held: what the last release said.
     released: u64,
@@ -114,6 +118,8 @@ struct Books {
     done: u64,
     /// The position in the word `consumed`.
     consumed: u64,
+    /// How many holds have ended that began in the books.
+    ended_in_hand: u64,
     /// Whether the reader has gone: then the last hold leaves the lane.
     has_left: bool,
 }
@@ -123,7 +129,7 @@ struct Books {
 pub(crate) struct Hold<L, S> {
     holds: Arc<Holds<L, S>>,
     begin: u64,
-    /// Where it stands, or has stood; `None` if it has stood in the books from the first.
+    /// Where it stands, or has stood; `None` if it began in the books.
     slot: Option<u8>,
 }
 
@@ -174,7 +180,7 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
             return self.release(position, counters);
         }
         debug_assert!(self.released <= position && position <= self.holds.seat.read().load(Ordering::Relaxed));
-        // When the next one is due is left as it is: then comes a closer look, which releases the other way.
+        // `due_at` stays: once the cursor is there, a closer look makes a full release, which sets the next one.
         self.released = position;
         self.holds.seat.store_counters(counters);
         // After the `read` that was told, as in `Holds::store`.
@@ -293,6 +299,11 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
         let oldest = self.holds.books.lock().oldest();
         oldest.into_iter().chain(self.holds.slots.oldest()).min()
     }
+
+    /// How many holds by [`release_and_hold`](Self::release_and_hold) have ended.
+    pub(crate) fn ended_in_hand(&self) -> u64 {
+        self.holds.books.lock().ended_in_hand
+    }
 }
 
 impl<L: LaneWords, S: SeatWriter> Hold<L, S> {
@@ -310,21 +321,15 @@ impl<L: LaneWords, S: SeatWriter> Hold<L, S> {
     pub(crate) fn end(&self) {
         // In its slot it has held nothing back.
         if !self.slot.is_some_and(|slot| self.holds.slots.end(slot, self.begin)) {
-            self.end_in_books(|_| ());
+            self.end_in_books();
         }
     }
 
-    /// The same for a hold by [`Release::release_and_hold`]. `note` is called under the lock of the books.
-    pub(crate) fn end_with(&self, note: impl FnOnce(&S)) {
-        debug_assert!(self.slot.is_none());
-        self.end_in_books(note);
-    }
-
     #[inline(never)]
-    fn end_in_books(&self, note: impl FnOnce(&S)) {
+    fn end_in_books(&self) {
         let mut books = self.holds.books.lock();
         books.end(self.begin);
-        note(&self.holds.seat);
+        books.ended_in_hand += u64::from(self.slot.is_none());
         let has_stored = self.holds.settle(&mut books);
         drop(books);
         if has_stored {
@@ -416,7 +421,7 @@ impl Books {
 }
 
 impl<L: LaneWords, S: SeatWriter> Holds<L, S> {
-    /// Stores `read`: by the reader's thread, or one that has its last record in hand, so that it never falls.
+    /// Stores `read`: by the reader's thread, or one that has its last record borrowed, so that it never falls.
     #[inline(always)]
     fn store_read(&self, read: u64) {
         // Relaxed: no less than any `consumed` that was stored before; any that is more comes after, with a `read` of

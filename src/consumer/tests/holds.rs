@@ -69,13 +69,23 @@ fn what_a_worker_has_in_hand_is_read_and_not_released_held_or_not() {
     assert_eq!(words(&attached.seat), [4, 5], "and its consumer never leaves in order");
 }
 
-/// A worker that keeps a record in place and panics with it in hand has two holds of it, which end apart; and so
-/// has one that takes it as a task.
+/// When a worker keeps what it has in hand for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeps {
+    /// Before and after it holds it as any consumer does.
+    First,
+    Last,
+    /// It takes it as a task instead.
+    AsTask,
+}
+
+/// A worker that keeps a record in place and panics with it in hand has two holds of it, which end apart; the same with
+/// a task in place of the second hold.
 #[test]
 fn a_record_in_hand_behind_padding_is_held_from_the_padding_on() {
     // Records of 96 bytes: the 43rd lies behind padding.
     let (size, first) = (96, 4096 / 96);
-    for (is_kept_first, is_task) in [(false, false), (true, false), (false, true)] {
+    for keeps in [Keeps::First, Keeps::Last, Keeps::AsTask] {
         let mut producer = lane();
         let mut attached = join(&producer, Start::Latest, true);
         let seat_words = |seat: &SeatMap| [seat.consumed(), seat.read()].map(|word| word.load(Relaxed));
@@ -87,15 +97,17 @@ fn a_record_in_hand_behind_padding_is_held_from_the_padding_on() {
         producer.send(&[1; 88]).unwrap();
         let found = attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
         assert_eq!((found.from, found.position), (size * first, 4096));
-        if !is_kept_first && !is_task {
+        if keeps == Keeps::First {
             attached.consumer.keep_for_good();
         }
         let kept = attached.consumer.record(found).unwrap().into_owned();
-        if is_task {
-            let task = attached.consumer.keep_in_hand(found).unwrap();
-            assert_eq!((task.payload(), task.payload().as_ptr()), (&[1; 88][..], kept.as_ptr()), "in the ring");
-        } else if is_kept_first {
-            attached.consumer.keep_for_good();
+        match keeps {
+            Keeps::First => {}
+            Keeps::Last => attached.consumer.keep_for_good(),
+            Keeps::AsTask => {
+                let task = attached.consumer.keep_in_hand(found).unwrap();
+                assert_eq!((task.payload(), task.payload().as_ptr()), (&[1; 88][..], kept.as_ptr()), "in the ring");
+            }
         }
         attached.consumer.release();
         assert_eq!(seat_words(&attached.seat), [size * first, 4096 + size], "what is in hand, with its padding");
@@ -103,6 +115,21 @@ fn a_record_in_hand_behind_padding_is_held_from_the_padding_on() {
         drop(kept);
         assert_eq!(seat_words(&attached.seat), [size * first, 4096 + size], "it stays in hand");
     }
+}
+
+#[test]
+fn what_is_done_in_hand_is_counted_and_no_other_hold() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 2);
+    let kept = keep(&mut attached, 1);
+    let found = attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
+    // From here on the one before it is in the books, too.
+    let in_hand = attached.consumer.keep_in_hand(found).unwrap();
+    drop(kept);
+    assert_eq!((words(&attached.seat), attached.consumer.records_done()), ([1, 2], 0));
+    in_hand.end();
+    assert_eq!((words(&attached.seat), attached.consumer.records_done()), ([2, 2], 1));
 }
 
 #[test]
