@@ -3,67 +3,79 @@
 use crate::Result;
 use crate::options::Options;
 use fastrand::Rng;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// How this program tells another process of it what it is.
 pub(crate) const AS_READER: &str = "--as-reader";
 pub(crate) const AS_WORKER: &str = "--as-worker";
-/// How often to see whether all live.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// The longest time between two kills by `--chaos`, in milliseconds.
-const CHAOS_MAX_MS: u64 = 40;
-/// The most workers that may die without chaos: a chunk of text may be to blame.
+/// The most chunks that are counted from one kill by `--chaos` to the next.
+const CHAOS_CHUNKS_MAX: usize = 16;
+/// The most workers that may be killed without chaos.
 const DEATHS_MAX: u64 = 20;
 
-/// Dropped, it ends those that still run: each sees the end of its stdin.
+/// Dropped, it ends those that still run, whatever they are doing.
 pub(crate) struct Crew {
     address: String,
     reader: Child,
-    pub(crate) workers: Vec<Child>,
+    workers: Vec<Child>,
     /// How many of them were killed.
     pub(crate) killed: u64,
-    /// Whom `--chaos` kills, and when.
+    /// Whom `--chaos` kills, and as soon as how many chunks were counted.
     chaos: Option<Rng>,
-    next_kill: Instant,
-    /// The chunks that were counted before the last kill.
-    counted: usize,
+    next_kill: usize,
 }
 
 impl Crew {
     /// Starts the reader, which is to listen at `address`, and the workers, which may be there before it.
     pub(crate) fn start(options: &Options, address: String) -> Result<Self> {
         let reader = start(AS_READER, &address, &options.paths)?;
-        let workers = (0..options.workers).map(|_| start(AS_WORKER, &address, &[])).collect::<Result<_>>()?;
-        let (chaos, next_kill) = (options.chaos.map(Rng::with_seed), Instant::now());
-        Ok(Self { address, reader, workers, killed: 0, chaos, next_kill, counted: 0 })
+        let chaos = options.chaos.map(Rng::with_seed);
+        let mut crew = Self { address, reader, workers: Vec::new(), killed: 0, chaos, next_kill: 1 };
+        for _ in 0..options.workers {
+            crew.workers.push(start(AS_WORKER, &crew.address, &[])?);
+        }
+        Ok(crew)
     }
 
-    /// Replaces workers that were killed, and kills one if chaos wants it. So that there is an end, a kill waits until
-    /// another chunk was `counted` since the one before.
+    /// Replaces killed workers. Chaos kills at most one for each chunk that was `counted`, so that there is an end.
     pub(crate) fn look(&mut self, counted: usize) -> Result<()> {
         if let Some(status) = self.reader.try_wait()?.filter(|status| !status.success()) {
             return Err(format!("the reader (pid {}) ended early ({status})", self.reader.id()).into());
         }
         for worker in &mut self.workers {
             let Some(status) = worker.try_wait()?.filter(|status| !status.success()) else { continue };
+            let pid = worker.id();
+            if status.signal().is_none() {
+                return Err(format!("a worker (pid {pid}) ended early ({status})").into());
+            }
             self.killed += 1;
-            if status.signal().is_none() || self.chaos.is_none() && self.killed > DEATHS_MAX {
-                return Err(format!("a worker (pid {}) ended early ({status})", worker.id()).into());
+            if self.chaos.is_none() && self.killed > DEATHS_MAX {
+                let last = format!("the last one (pid {pid}) by {status}: a chunk of text may be to blame");
+                return Err(format!("{} workers were killed, {last}", self.killed).into());
             }
             *worker = start(AS_WORKER, &self.address, &[])?;
         }
-        let (Some(chaos), now) = (&mut self.chaos, Instant::now()) else { return Ok(()) };
-        if self.next_kill <= now && self.counted < counted {
+        if let Some(chaos) = &mut self.chaos
+            && self.next_kill <= counted
+        {
             let victim = chaos.usize(..self.workers.len());
             self.workers[victim].kill()?;
-            self.next_kill = now + Duration::from_millis(chaos.u64(..CHAOS_MAX_MS));
-            self.counted = counted;
+            self.next_kill = counted + chaos.usize(1..=CHAOS_CHUNKS_MAX);
         }
         Ok(())
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        // Workers first, lest they complain of the reader's end.
+        for member in self.workers.iter_mut().chain([&mut self.reader]) {
+            let _ = member.kill().and_then(|()| member.wait()); // it may have ended by itself
+        }
     }
 }
 
@@ -75,9 +87,11 @@ fn start(role: &str, address: &str, paths: &[PathBuf]) -> Result<Child> {
     child.map_err(|error| format!("could not start another process: {error}").into())
 }
 
-/// Does the work of a process that was started so. It ends with its stdin, as soon as the one is gone that has started
-/// it, whatever it is doing: nobody has to say goodbye.
+/// Does the work of a process that was started so. It ends as soon as the one is gone that has started it, whatever it
+/// is doing: nobody has to say goodbye.
 pub(crate) fn as_member(role: &str, work: impl FnOnce() -> Result<()>) -> Result<bool> {
+    // The kernel kills it then, also while it is stopped; stdin tells if the other one was gone before this line.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]); // nobody writes there
         std::process::exit(1)

@@ -7,21 +7,17 @@
 //! The [`reader`] lets read(2) fill records in the lanes of the workers. Each [`worker`] counts the words of such a
 //! chunk where it lies, sends the counts to the [`sink`], and only then says that it is done with the chunk. The sink
 //! merges the counts, and is the process that was started; the others are its [`crew`]: the same program with other
-//! arguments.
+//! arguments. Every death is noticed. All end with the sink: there is nothing to clean up, whatever is killed.
 //!
 //! Each chunk is counted once, whenever workers are killed (`--chaos` kills them) and replaced. A chunk that a worker
 //! was not done with goes to its successor, or to another worker: it is counted *at least* once. It has a number, which
 //! its counts carry. So the sink knows counts that come a second time, because a worker was killed between sending them
 //! and saying so, and leaves them out. The counts of a chunk are one record, which is there as a whole, or not at all.
-//!
-//! Every death is noticed, and all processes end with the first one: there is nothing to clean up, whatever is killed.
 
-mod count;
 mod crew;
 mod options;
 mod reader;
 mod sink;
-mod verify;
 mod worker;
 
 use crew::{AS_READER, AS_WORKER, as_member};
@@ -30,8 +26,7 @@ use std::error::Error;
 use std::io::{ErrorKind, IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
-/// What clears the line that a terminal's cursor is in.
-const WIPE: &str = "\r\x1b[K";
+const WIPE: &str = "\r\x1b[K"; // clears the line that a terminal's cursor is in
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 

@@ -17,7 +17,7 @@ word is a run of ASCII letters, digits and non-ASCII characters; one of more tha
 
   --workers N     processes that count, 1 to 16 (default: 2)
   --top N         how many of the most frequent words to print (default: 10)
-  --verify        count again, in one process and in the plainest way, and compare
+  --verify        count again, in one process and file by file, and compare
   --chaos[=SEED]  kill workers at random while it runs; others take their places
 
 Exit status: 0 if all went well, 1 if not (or if --verify found a difference),
@@ -28,8 +28,7 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     pub(crate) top: usize,
     pub(crate) verify: bool,
-    /// The seed of the kills.
-    pub(crate) chaos: Option<u64>,
+    pub(crate) chaos: Option<u64>, // the seed of the kills
     pub(crate) paths: Vec<PathBuf>,
 }
 
@@ -52,8 +51,7 @@ impl Options {
                 "--workers" => options.workers = number(1..=16)? as usize,
                 "--top" => options.top = number(0..=u64::MAX)? as usize,
                 "--verify" if value.is_none() => options.verify = true,
-                "--chaos" if value.is_none() => options.chaos = Some(fastrand::u64(..)),
-                "--chaos" => options.chaos = Some(number(0..=u64::MAX)?),
+                "--chaos" => options.chaos = Some(value.map_or(Ok(fastrand::u64(..)), |_| number(0..=u64::MAX))?),
                 "--" => options.paths.extend(args.by_ref().map(PathBuf::from)),
                 _ if text.starts_with('-') => return Err(format!("unknown option {text}")),
                 _ => options.paths.push(arg.into()),

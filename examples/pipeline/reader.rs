@@ -1,6 +1,6 @@
 //! The reader: walks trees, and lets the kernel read files straight into the workers' lanes.
 
-use crate::count::{WORD_MAX_BYTES, countable};
+use crate::worker::{WORD_MAX_BYTES, countable};
 use crate::{Result, complain};
 use fdring::distribute::{DistributorOptions, To};
 use fdring::options::LaneOptions;
@@ -13,11 +13,16 @@ use walkdir::WalkDir;
 
 /// The length of a chunk of text, with its header: enough that the cost of a record is not felt.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
-/// What a chunk begins with, and its counts too: how much was read until its end, as
-/// `[chunks, is_last, files, unreadable, skipped, bytes]`. The chunks are its number, from 1; `is_last` is 1 in the
-/// last one. Unreadable are files and directories that could not be read, or not to their end; skipped are symbolic
-/// links, and what is neither file nor directory.
+/// What a chunk begins with, and its counts too: how much was read until its end. Unreadable are files and directories
+/// that could not be read, or not to their end; skipped are symbolic links, and what is neither file nor directory.
 pub(crate) type Header = [u64; 6];
+pub(crate) const LABELS: [&str; 5] = ["files", "unreadable", "skipped", "bytes", "chunks"];
+pub(crate) const FILES: usize = 0;
+const UNREADABLE: usize = 1;
+const SKIPPED: usize = 2;
+pub(crate) const BYTES: usize = 3;
+pub(crate) const CHUNKS: usize = 4; // and so the number of this one, from 1
+pub(crate) const IS_LAST: usize = 5; // 1 in the last chunk, 0 in others
 pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
 const _: () = assert!(CHUNK_BYTES > HEADER_BYTES + WORD_MAX_BYTES, "a full chunk always has something to count");
 
@@ -28,40 +33,49 @@ pub(crate) fn read(address: &OsStr, paths: &[OsString]) -> Result<()> {
         .lane(LaneOptions::new("text").capacity(4 * CHUNK_BYTES as u64)) // enough to do while files are opened
         .deaths_max(u32::MAX) // the crew counts the deaths
         .listen(address)?;
-    let [mut chunks, mut files, mut unreadable, mut skipped, mut bytes] = [0; 5];
-    let (mut entries, mut entry, mut carry, mut is_last) = (walk(paths), None, Vec::new(), false);
-    while !is_last {
+    let mut header = Header::default();
+    let mut entries = paths.iter().flat_map(WalkDir::new); // links are not followed
+    let mut open: Option<(PathBuf, File)> = None;
+    let mut carry = Vec::new(); // the beginning of a word, for the next chunk
+    while header[IS_LAST] == 0 {
         let mut chunk = distributor.reserve(To::MostRoom, CHUNK_BYTES)?;
         let mut end = HEADER_BYTES + carry.len();
         chunk[HEADER_BYTES..end].copy_from_slice(&carry);
         while end < CHUNK_BYTES {
-            let Some((path, found)) = entry.take().or_else(|| entries.next()) else { break };
-            match found {
-                Ok(Some(mut file)) => match file.read(&mut chunk[end..]) {
-                    Ok(len @ 1..) => {
-                        (end, bytes) = (end + len, bytes + len as u64);
-                        entry = Some((path, Ok(Some(file))));
+            let Some((path, file)) = &mut open else {
+                match entries.next() {
+                    None => break,
+                    Some(Ok(entry)) if entry.file_type().is_dir() => {}
+                    Some(Ok(entry)) if !entry.file_type().is_file() => header[SKIPPED] += 1,
+                    Some(Ok(entry)) => match File::open(entry.path()) {
+                        Ok(file) => open = Some((entry.into_path(), file)),
+                        Err(error) => header[UNREADABLE] += unreadable(Some(entry.path()), &error),
+                    },
+                    Some(Err(error)) => {
+                        header[UNREADABLE] += unreadable(error.path(), error.io_error().expect("no loop"))
                     }
-                    Err(error) if error.kind() == ErrorKind::Interrupted => entry = Some((path, Ok(Some(file)))),
-                    ended => {
-                        files += 1;
-                        chunk[end] = b'\n'; // no word goes on in the next file
-                        end += 1;
-                        entry = ended.err().map(|error| (path, Err(error))); // told in the next round
-                    }
-                },
-                Ok(None) => skipped += 1,
-                Err(error) => {
-                    unreadable += 1;
-                    complain(&format!("could not read {}: {error}", path.display()));
+                }
+                continue;
+            };
+            match file.read(&mut chunk[end..]) {
+                Ok(len @ 1..) => {
+                    end += len;
+                    header[BYTES] += len as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                ended => {
+                    header[FILES] += 1;
+                    header[UNREADABLE] += ended.map_or_else(|error| unreadable(Some(path), &error), |_| 0);
+                    chunk[end] = b'\n'; // no word goes on in the next file
+                    end += 1;
+                    open = None;
                 }
             }
         }
-        is_last = end < CHUNK_BYTES;
-        let cut = if is_last { end } else { HEADER_BYTES + countable(&chunk[HEADER_BYTES..]) };
-        carry = chunk[cut..end].to_vec(); // the beginning of a word
-        chunks += 1;
-        let header: Header = [chunks, is_last.into(), files, unreadable, skipped, bytes];
+        header[CHUNKS] += 1;
+        header[IS_LAST] = (end < CHUNK_BYTES).into();
+        let cut = if end < CHUNK_BYTES { end } else { HEADER_BYTES + countable(&chunk[HEADER_BYTES..]) };
+        carry = chunk[cut..end].to_vec();
         chunk[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
         chunk.truncate(cut);
         chunk.commit();
@@ -69,18 +83,8 @@ pub(crate) fn read(address: &OsStr, paths: &[OsString]) -> Result<()> {
     Ok(distributor.finish_and_wait(Duration::MAX)?)
 }
 
-/// All that lies at and below `paths` but directories, links not followed: each path with the file there, or `None` if
-/// it is none.
-pub(crate) fn walk(paths: &[impl AsRef<Path>]) -> impl Iterator<Item = (PathBuf, io::Result<Option<File>>)> {
-    paths.iter().flat_map(WalkDir::new).filter_map(|found| match found {
-        Ok(entry) if entry.file_type().is_dir() => None,
-        Ok(entry) => {
-            let file = entry.file_type().is_file().then(|| File::open(entry.path())).transpose();
-            Some((entry.into_path(), file))
-        }
-        Err(error) => {
-            let path = error.path().map(PathBuf::from).unwrap_or_default();
-            Some((path, Err(error.into_io_error().expect("only links that are followed make loops"))))
-        }
-    })
+/// Complains of it; how many it is.
+fn unreadable(path: Option<&Path>, error: &io::Error) -> u64 {
+    complain(&format!("could not read {}: {error}", path.unwrap_or(Path::new("a directory")).display()));
+    1
 }

@@ -1,7 +1,6 @@
-//! A worker: counts the words of each chunk where it lies, and sends the counts to the sink.
+//! A worker: counts the words of each chunk where it lies, and sends the counts to the sink. And what a word is.
 
 use crate::Result;
-use crate::count::{Counts, add_text};
 use crate::reader::{CHUNK_BYTES, HEADER_BYTES};
 use fdring::distribute::Worker;
 use fdring::errors::Refusal;
@@ -10,12 +9,15 @@ use fdring::{Attach, Error};
 use std::ffi::OsStr;
 use std::time::Duration;
 
+/// A longer run counts in pieces of this length: so a word is a number, text of any kind can be cut, and a binary file
+/// has no words of many megabytes.
+pub(crate) const WORD_MAX_BYTES: usize = size_of::<u128>();
+/// How often each word occurs. A word is its bytes, the first one highest, with zeros behind them, which no word has.
+pub(crate) type Counts = foldhash::HashMap<u128, u64>;
 /// What is sent of a word: its upper half, its lower half, and how often it occurs.
 pub(crate) const ENTRY_BYTES: usize = size_of::<[u64; 3]>();
 /// Room for a record with the counts of any chunk: each word takes at least two bytes there.
 const LANE_BYTES: usize = (2 * ENTRY_BYTES * CHUNK_BYTES / 2).next_power_of_two();
-/// How long the reader may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The whole life of a worker, which may end at any moment: what it was not done with, another one does.
 #[allow(unsafe_code, reason = "reads in place, for which it vouches")]
@@ -25,7 +27,7 @@ pub(crate) fn work(address: &OsStr) -> Result<()> {
     // SAFETY: the reader is this very program, run by this user: others are not admitted. It writes to the lane in safe
     // code alone, and the seals keep everybody else from writing to it.
     let in_place = unsafe { Attach::new().in_place() };
-    let session = SessionOptions::new().patience(PATIENCE).connect(address);
+    let session = SessionOptions::new().patience(Duration::from_secs(10)).connect(address); // it may listen later
     let chunks = match session.and_then(|session| session.attach_one(in_place)) {
         // The reader ends: others have counted everything before this one was there.
         Err(Error::Closed { .. } | Error::Refused { refusal: Refusal::Closing, .. }) => return Ok(()),
@@ -46,4 +48,35 @@ pub(crate) fn work(address: &OsStr) -> Result<()> {
         // The next call says that the chunk is done with: its counts are published, and will be read.
     }
     Ok(())
+}
+
+/// Whether a byte belongs to a word: ASCII letters and digits, and every byte of a non-ASCII character in UTF-8.
+fn is_word_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte >= 0x80
+}
+
+/// How much of `text`, which begins where a word may begin, can be counted without knowing what follows. The rest is
+/// shorter than [`WORD_MAX_BYTES`] and goes before what follows.
+pub(crate) fn countable(text: &[u8]) -> usize {
+    let open_run = text.iter().rev().take_while(|byte| is_word_byte(byte)).count();
+    text.len() - open_run % WORD_MAX_BYTES // whole pieces of a long run can go
+}
+
+/// Counts the words of `text`, which must end with a byte of no word or with a word of full length: a shorter word at
+/// its end is not counted.
+pub(crate) fn add_text(counts: &mut Counts, text: &[u8]) {
+    let is_in_word: [bool; 256] = std::array::from_fn(|byte| is_word_byte(&(byte as u8))); // looking it up is faster
+    let (mut word, mut len) = (0, 0);
+    for byte in text {
+        if is_in_word[usize::from(*byte)] {
+            (word, len) = (word << 8 | u128::from(*byte), len + 1);
+            if len < WORD_MAX_BYTES {
+                continue;
+            }
+        }
+        if len > 0 {
+            *counts.entry(word << (8 * (WORD_MAX_BYTES - len))).or_default() += 1;
+            (word, len) = (0, 0);
+        }
+    }
 }

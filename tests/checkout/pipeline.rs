@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use common::{DEADLINE, KillOnDrop, TempDir, unique_name, wait_until};
 use example::example;
 use fdring::collect::{Collector, Event};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept, bind, listen, socket_with};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 /// Longer runs count in pieces of this length, as `--help` says.
 const WORD_MAX: usize = 16;
@@ -275,20 +276,33 @@ fn allow_interrupts() -> std::io::Result<()> {
     Ok(())
 }
 
+fn is_progress(line: &str) -> bool {
+    line.contains("files: ")
+}
+
 impl Running {
-    /// Starts it and waits until it is in the middle.
+    /// Starts it and waits until it is in the middle. It is in this process's group: the kernel sends SIGHUP to a group
+    /// of its own with a stopped process in it, as soon as its parent is gone.
     fn start() -> Self {
+        Self::start_with(|command| command)
+    }
+
+    fn start_in_own_group() -> Self {
+        Self::start_with(|command| command.process_group(0))
+    }
+
+    fn start_with(options: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let dir = TempDir::new();
         let file = dir.path().join("file");
         fs::write(&file, b"some words to count ".repeat(100_000)).unwrap();
         let mut command = Command::new(pipeline());
         command.args(vec![&file; 2000]).stdin(Stdio::null()).stdout(Stdio::null());
-        command.process_group(0).stderr(Stdio::piped());
+        options(&mut command).stderr(Stdio::piped());
         // SAFETY: `allow_interrupts` calls what may be called between fork and exec.
         unsafe { command.pre_exec(allow_interrupts) };
         let mut parent = command.spawn().unwrap();
         let mut stderr = BufReader::new(parent.stderr.take().unwrap()).lines();
-        let running = stderr.find(|line| line.as_ref().unwrap().contains(" files, "));
+        let running = stderr.find(|line| is_progress(line.as_ref().unwrap()));
         assert!(running.is_some(), "it has ended");
         Self { parent: KillOnDrop(parent), stderr, _dir: dir }
     }
@@ -315,10 +329,19 @@ impl Running {
         wait_until("the others end", || children.iter().all(|pid| has_ended(*pid)));
         // About a second is meant; the rest is for machines that have other things to do.
         assert!(start.elapsed() < Duration::from_secs(10), "ended after {:?}", start.elapsed());
-        let lines: Vec<String> =
-            self.stderr.map(|line| line.unwrap()).filter(|line| !line.contains(" files, ")).collect();
+        let lines: Vec<String> = self.stderr.map(|line| line.unwrap()).filter(|line| !is_progress(line)).collect();
         (status, lines.join("\n"))
     }
+}
+
+/// Stops a process, and waits until all its threads stand.
+fn stop(pid: Pid) {
+    kill_process(pid, Signal::STOP).unwrap();
+    wait_until("it is stopped", || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+        let mut stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default());
+        stats.all(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T")))
+    });
 }
 
 /// Whether a process is gone, or a zombie that only its parent can remove.
@@ -364,6 +387,49 @@ fn a_killed_reader_is_named_and_ends_the_rest() {
 }
 
 #[test]
+fn a_stopped_worker_ends_with_the_rest_when_the_reader_is_killed() {
+    let running = Running::start();
+    let all = running.children("");
+    stop(running.children("--as-worker")[0]);
+    let parent = pidfd_open(running.parent_pid(), PidfdFlags::empty()).unwrap();
+    kill_process(running.children("--as-reader")[0], Signal::KILL).unwrap();
+    poll(&mut [PollFd::new(&parent, PollFlags::IN)], Some(&DEADLINE.try_into().unwrap())).unwrap();
+    // It has waited for them, so that they are not even zombies.
+    let left: Vec<_> =
+        all.iter().filter(|pid| fs::exists(format!("/proc/{}", pid.as_raw_nonzero())).unwrap()).collect();
+    assert!(left.is_empty(), "{left:?} are still there");
+    let (status, said) = running.end(&all);
+    assert_eq!(status.code(), Some(1), "{said}");
+}
+
+#[test]
+fn stopped_processes_end_when_the_sink_is_killed() {
+    let running = Running::start();
+    let all = running.children("");
+    stop(running.children("--as-worker")[0]);
+    stop(running.children("--as-reader")[0]);
+    kill_process(running.parent_pid(), Signal::KILL).unwrap();
+    let (status, _) = running.end(&all);
+    assert_eq!(status.signal(), Some(9));
+}
+
+#[test]
+fn workers_that_are_killed_again_and_again_end_the_run() {
+    let running = Running::start();
+    let parent = running.parent_pid();
+    wait_until("it ends", || {
+        for worker in running.children("--as-worker") {
+            let _ = kill_process(worker, Signal::KILL); // it may have ended meanwhile
+        }
+        has_ended(parent)
+    });
+    let (status, said) = running.end(&[]);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("21 workers were killed, the last one (pid "), "{said}");
+    assert!(said.contains(") by signal: 9 (SIGKILL): a chunk of text may be to blame"), "{said}");
+}
+
+#[test]
 fn a_killed_sink_leaves_no_orphans() {
     let running = Running::start();
     let all = running.children("");
@@ -375,7 +441,7 @@ fn a_killed_sink_leaves_no_orphans() {
 
 #[test]
 fn an_interrupt_ends_all() {
-    let running = Running::start();
+    let running = Running::start_in_own_group();
     let all = running.children("");
     kill_process_group(running.parent_pid(), Signal::INT).unwrap(); // as a terminal does on Ctrl-C
     let (status, _) = running.end(&all);
