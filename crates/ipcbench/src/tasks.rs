@@ -87,8 +87,8 @@ mod built {
         Ok(total)
     }
 
-    // Each form is a task of its own, as a program has it: what lives across an await is in memory, that of both forms if
-    // they share a task.
+    // Each form is a task of its own, as a program has it: what lives across an await is in memory, and that of both
+    // forms if they share a task.
     async fn receive_each<const LEN: usize>(mut consumer: Async<Consumer>, records: u64) -> (Async<Consumer>, u64) {
         let mut total = 0u64;
         for _ in 0..records {
