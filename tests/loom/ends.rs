@@ -417,7 +417,9 @@ impl Consumer {
 
     /// Takes the next record in hand, as a worker does: all before it is released, and its end releases it.
     pub(crate) fn take(&mut self) -> Kept {
-        self.release();
+        // What was read as by an ordinary consumer is told once.
+        self.reader.tell_read();
+        self.reader.release_all_lightly();
         let Ok(Polled::Found(found)) = self.reader.poll_to_end(|| false) else { panic!("there is one") };
         self.reader.tell_read();
         let value = self.lane.read(&found);

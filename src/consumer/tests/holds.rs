@@ -8,7 +8,7 @@ use crate::layout::CONSUMED_LEFT_BIT;
 use crate::memory::SeatMap;
 use crate::producer::{Producer, SendError};
 use crate::region::testing::in_forked_child;
-use crate::ring::{LaneWords, SeatWords};
+use crate::ring::{LaneWords, SeatCounters, SeatWords};
 use crate::sync::Ordering::Relaxed;
 use crate::terms::Start;
 use crate::test_support::{DEADLINE, wait_until};
@@ -115,6 +115,20 @@ fn a_record_in_hand_behind_padding_is_held_from_the_padding_on() {
         drop(kept);
         assert_eq!(seat_words(&attached.seat), [size * first, 4096 + size], "it stays in hand");
     }
+}
+
+#[test]
+fn what_is_taken_in_hand_counts_as_read_for_tools() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, false);
+    send(&mut producer, 2);
+    let found = attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
+    let first = attached.consumer.keep_in_hand(found).unwrap();
+    assert_eq!(attached.seat.counters(), SeatCounters { records: 1, record_bytes: SIZE, missed_bytes: 0 });
+    let found = attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
+    let second = attached.consumer.keep_in_hand(found).unwrap();
+    assert_eq!(attached.seat.counters(), SeatCounters { records: 2, record_bytes: 2 * SIZE, missed_bytes: 0 });
+    [first, second].into_iter().for_each(|in_hand| in_hand.end());
 }
 
 #[test]

@@ -117,6 +117,12 @@ impl Guest {
             consumed => (consumed & CONSUMED_LEFT_BIT == 0).then_some(consumed),
         }
     }
+
+    /// As a worker does, which has told what it has read.
+    fn release_lightly(&mut self) {
+        self.reader.tell_read();
+        self.reader.release_all_lightly();
+    }
 }
 
 /// An announcement that stands.
@@ -166,7 +172,7 @@ impl Model {
             }
             Step::Receive(who) => self.read(who, |guest| guest.reader.release_if_due(), Kept::No),
             Step::Hold(who) => self.read(who, |_| (), Kept::Held),
-            Step::Take(who) => self.read(who, |guest| guest.reader.release_all_lightly(), Kept::InHand),
+            Step::Take(who) => self.read(who, Guest::release_lightly, Kept::InHand),
             Step::ReleaseAll(who) => {
                 if let Some(guest) = self.present(who) {
                     guest.reader.release_all();
@@ -174,7 +180,7 @@ impl Model {
             }
             Step::ReleaseLightly(who) => {
                 if let Some(guest) = self.present(who) {
-                    guest.reader.release_all_lightly();
+                    guest.release_lightly();
                 }
             }
             Step::EndHold(who, which) => {
@@ -197,14 +203,16 @@ impl Model {
         let Some(guest) = self.present(who) else { return };
         before(guest);
         let found = guest.reader.poll().unwrap();
-        guest.reader.tell_read();
         match (found, how) {
             (None, _) | (_, Kept::No) => {}
             (Some(found), Kept::Held) => {
                 let end = guest.reader.position();
-                guest.holds.push_back(guest.reader.release().hold(found.from, end));
+                guest.holds.push_back(guest.reader.release().hold(found.position, end));
             }
-            (Some(found), Kept::InHand) => guest.holds.push_back(guest.reader.release_and_hold(found.from)),
+            (Some(found), Kept::InHand) => {
+                guest.reader.tell_read();
+                guest.holds.push_back(guest.reader.release_and_hold(found.from));
+            }
         }
     }
 
@@ -287,7 +295,7 @@ fn a_release_without_a_fence_is_made_up_for_once() {
     let Model { guests, lane, .. } = &mut model;
     let guest = &mut guests[0];
     guest.reader.confirm_release();
-    guest.reader.release_all_lightly();
+    guest.release_lightly();
     assert_eq!(guest.released(), Some(16));
     // One that had announced itself in that moment was not seen.
     lane.space_wait().store(SPACE_WAIT_BELL, Relaxed);
@@ -301,8 +309,8 @@ fn a_release_without_a_fence_is_made_up_for_once() {
     for releases_lightly in [true, false] {
         model.send(8);
         model.read(0, |_| (), Kept::No);
-        let reader = &mut model.guests[0].reader;
-        if releases_lightly { reader.release_all_lightly() } else { reader.release_all() }
+        let guest = &mut model.guests[0];
+        if releases_lightly { guest.release_lightly() } else { guest.reader.release_all() }
     }
     model.lane.space_wait().store(SPACE_WAIT_BELL, Relaxed);
     model.guests[0].reader.confirm_release();

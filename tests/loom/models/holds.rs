@@ -161,8 +161,30 @@ fn a_task_is_taken_while_a_record_is_kept_that_was_read_before() {
         let done = thread::spawn(move || task.end());
         let sent = producer.try_send(LONG);
         producer.check();
-        [ends, done].map(|thread| thread.join().unwrap());
+        [ends, done].into_iter().for_each(|thread| thread.join().unwrap());
         assert!(sent || producer.try_send(LONG), "neither is held any more");
+        consumer.read_rest();
+        check_seats(&shared, 1);
+    });
+}
+
+#[test]
+fn a_producer_that_misses_a_release_without_a_fence_is_woken_when_the_next_record_is_taken() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        assert_eq!(consumer.poll(), Got::Record);
+        let sends = thread::spawn(move || {
+            producer.send(LONG);
+            producer.check();
+            producer
+        });
+        let task = consumer.take();
+        let mut producer = sends.join().unwrap();
+        assert!(!producer.try_send(LONG), "the second one is in hand");
+        task.end();
+        assert!(producer.try_send(LONG), "nothing is held any more");
         consumer.read_rest();
         check_seats(&shared, 1);
     });
