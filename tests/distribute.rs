@@ -33,6 +33,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+const ROLES: [&str; 4] = ["worker", "worker-in-place", "worker-of-batches", "worker-of-batches-in-place"];
 /// Of records that some worker chokes on.
 const POISON: u64 = u64::MAX;
 
@@ -98,13 +99,13 @@ fn plays_a_role() -> bool {
     let attach = match &*role {
         // SAFETY: the distributor is this test, which keeps the protocol.
         #[allow(unsafe_code, reason = "a worker that reads in place promises that")]
-        "worker-in-place" => unsafe { Attach::new().in_place() },
+        "worker-in-place" | "worker-of-batches-in-place" => unsafe { Attach::new().in_place() },
         _ => Attach::new(),
     };
     let mut worker = Worker::new(session.attach_one(attach).unwrap()).unwrap();
     say("attached");
     match &*role {
-        "worker-of-batches" => work_in_batches(&mut worker, &mut file),
+        "worker-of-batches" | "worker-of-batches-in-place" => work_in_batches(&mut worker, &mut file),
         "worker-that-waits" => {
             told();
             let first = worker.receive().unwrap().unwrap().to_vec();
@@ -216,12 +217,11 @@ fn each_record_is_worked_on_once_where_nobody_dies() {
     isolated(test, || {
         let before = (census(), belongings());
         let site = Site::new(test);
-        let mut distributor = options().workers_min(3).listen(site.address.as_str()).unwrap();
-        let roles = ["worker", "worker-in-place", "worker-of-batches"];
-        let workers: Vec<Peer> = roles.iter().map(|role| site.worker(role)).collect();
+        let mut distributor = options().workers_min(4).listen(site.address.as_str()).unwrap();
+        let workers: Vec<Peer> = ROLES.iter().map(|role| site.worker(role)).collect();
         (0..RECORDS).for_each(|number| send(&mut distributor, number));
         let stats = distributor.stats();
-        assert_eq!((stats.records, stats.joined, stats.died, stats.taken_back), (RECORDS, 3, 0, 0));
+        assert_eq!((stats.records, stats.joined, stats.died, stats.taken_back), (RECORDS, 4, 0, 0));
         distributor.finish_and_wait(DEADLINE).unwrap();
         workers.into_iter().for_each(Peer::finish);
         assert_eq!(check(&site.log(), RECORDS), 0, "some were worked on twice");
@@ -240,7 +240,7 @@ fn workers_that_are_killed_lose_nothing() {
     // Sometimes another one comes in time, sometimes not.
     let options = options().take_back_after(Duration::from_millis(2)).deaths_max(u32::MAX);
     let mut distributor = options.listen(site.address.as_str()).unwrap();
-    let role = |number: u64| ["worker", "worker-in-place", "worker-of-batches"][number as usize % 3];
+    let role = |number: u64| ROLES[number as usize % ROLES.len()];
     let mut workers: Vec<Peer> = (0..3).map(|number| site.worker(role(number))).collect();
     for number in 0..RECORDS {
         send(&mut distributor, number);
@@ -278,18 +278,22 @@ fn workers_that_are_killed_at_any_step_lose_nothing() {
         ("session-offer-received", 0..1),
         ("session-attach-sent", 0..1),
         ("session-attached-received", 0..1),
-        ("consumer-record-found", 0..6),
+        ("consumer-record-found", 0..8),
+        // Of those that take tasks.
+        ("consumer-holds", 2..4),
+        ("consumer-hold-ending", 2..4),
+        ("consumer-hold-ended", 2..4),
         ("consumer-sleep-announced", 0..1),
         ("consumer-asleep", 0..1),
-        ("store", 0..12),
+        ("store", 0..16),
     ];
     for (point, passes) in points {
         for round in passes {
-            let role = ["worker", "worker-in-place", "worker-of-batches"][round as usize % 3];
+            let role = ROLES[round as usize % ROLES.len()];
             println!("{point} {round} {role}");
             let site = Site::new("workers_that_are_killed_at_any_step_lose_nothing");
             // In turns the next one goes on, and others get it.
-            let after = Duration::from_millis(20 * (round % 2));
+            let after = Duration::from_millis(20 * (round / ROLES.len() as u64 % 2));
             let options = options().workers_min(2).take_back_after(after).deaths_max(u32::MAX);
             let mut distributor = options.listen(site.address.as_str()).unwrap();
             let mut victim = site.worker_that_dies(role, Some(&format!("{point}:{}", 3 * round)));

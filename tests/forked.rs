@@ -7,7 +7,7 @@ use common::{DEADLINE, TempDir, isolated, unique_name, wait_until, wait_until_th
 use fdring::call::{CallError, Caller, Service};
 use fdring::collect::SessionListener;
 use fdring::collect::{Collector, Event};
-use fdring::distribute::{Distributor, DistributorOptions, To, Worker};
+use fdring::distribute::{Distributor, DistributorOptions, Task, To, Worker};
 use fdring::errors::{ReceiveError, SendError, TapError};
 use fdring::feed::{Feed, FeedError, FeedEvent};
 use fdring::options::{LaneOptions, Records, ServerOptions};
@@ -108,6 +108,30 @@ fn a_record_that_is_held_is_refused_in_a_forked_child() {
         assert!(in_child(|| format!("{held:?}").contains("not in a forked child")));
         assert!(in_child(|| consumer.held_bytes() == 0));
         assert_eq!((&held[..], consumer.held_bytes()), (&b"held"[..], 32));
+    });
+}
+
+#[test]
+fn a_task_in_place_is_refused_in_a_forked_child_and_not_done_there() {
+    isolated("a_task_in_place_is_refused_in_a_forked_child_and_not_done_there", || {
+        let address = format!("@{}", unique_name());
+        let mut distributor = Distributor::listen(&*address).unwrap();
+        // SAFETY: the distributor is this process, and nothing else writes its memory.
+        let in_place = unsafe { Attach::new().in_place() };
+        let mut worker = Worker::new(Session::connect(&*address).unwrap().attach_one(in_place).unwrap()).unwrap();
+        distributor.send(To::MostRoom, b"a").unwrap();
+        let mut task = worker.take().unwrap();
+        let shown = |task: &Option<Task>| format!("{:?}", task.as_ref().unwrap());
+        assert_eq!(shown(&task), "Task { payload: [97], tag: 0, .. }");
+        assert!(!in_child(|| task.as_ref().unwrap()[0] == b'a'), "the ring is not mapped there");
+        assert!(in_child(|| shown(&task) == "Task { payload: \"not in a forked child\", tag: 0, .. }"));
+        assert!(in_child(|| {
+            task.take().unwrap().done();
+            true
+        }));
+        assert_eq!((distributor.workers()[0].unreleased_records, &task.as_ref().unwrap()[..]), (1, &b"a"[..]));
+        task.unwrap().done();
+        assert_eq!(distributor.workers()[0].unreleased_records, 0);
     });
 }
 

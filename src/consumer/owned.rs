@@ -45,6 +45,9 @@ pub(super) struct OwnSeat {
     _link: Arc<Link>,
 }
 
+/// What stands for a payload in the ring where that is not mapped.
+pub(super) const NOT_IN_A_CHILD: &str = "not in a forked child";
+
 impl OwnSeat {
     pub(super) fn new(
         words: SeatMap,
@@ -385,7 +388,7 @@ impl fmt::Debug for OwnedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("OwnedRecord");
         match &self.bytes {
-            Bytes::Held(held) if held.is_forked() => debug.field("payload", &"not in a forked child"),
+            Bytes::Held(held) if held.is_forked() => debug.field("payload", &NOT_IN_A_CHILD),
             _ => debug.field("payload", &&self[..]),
         };
         debug.field("tag", &self.tag).field("position", &self.position).finish()

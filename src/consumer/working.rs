@@ -3,9 +3,10 @@
 //! The invariant: as long as a record is in hand, the seat says that it was read and not released, so that the death of
 //! its reader is laid to it.
 
-use super::owned::{KeptCopy, OwnSeat, payload_in_place};
+use super::owned::{KeptCopy, NOT_IN_A_CHILD, OwnSeat, payload_in_place};
 use super::payloads::Payloads;
 use super::{Consumer, ReceiveError};
+use crate::crash;
 use crate::deadline::Deadline;
 use crate::memory::{InPlace, LaneMap};
 use crate::ring::LaneWords;
@@ -35,7 +36,9 @@ impl RecordInHand {
     pub(crate) fn end(self) {
         // In a forked child the lock may have been held when the process forked.
         if !self.hold.seat().is_forked() {
+            crash::point!("consumer-hold-ending");
             self.hold.end();
+            crash::point!("consumer-hold-ended");
         }
     }
 
@@ -56,15 +59,12 @@ impl RecordInHand {
     pub(crate) fn tag(&self) -> u16 {
         self.tag
     }
-}
 
-impl fmt::Debug for RecordInHand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("RecordInHand");
+    /// Shows it under that name.
+    pub(crate) fn debug_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct(name);
         match &self.payload {
-            PayloadInHand::InPlace { .. } if self.hold.seat().is_forked() => {
-                debug.field("payload", &"not in a forked child")
-            }
+            PayloadInHand::InPlace { .. } if self.hold.seat().is_forked() => debug.field("payload", &NOT_IN_A_CHILD),
             _ => debug.field("payload", &self.payload()),
         };
         debug.field("tag", &self.tag).finish_non_exhaustive()
@@ -185,6 +185,7 @@ impl Consumer {
     pub(crate) fn keep_in_hand(&mut self, found: Found) -> Result<RecordInHand, ReceiveError> {
         let payload = match &self.payloads {
             Payloads::InPlace(trust) => {
+                crash::point!("consumer-record-found");
                 PayloadInHand::InPlace { trust: trust.clone(), position: found.payload, len: found.len }
             }
             Payloads::Copied(_) => {
@@ -192,6 +193,8 @@ impl Consumer {
                 PayloadInHand::Copied(KeptCopy::new(&self.record(found)?, align, None))
             }
         };
-        Ok(RecordInHand { hold: self.reader.release_and_hold(found.from), payload, tag: found.tag })
+        let hold = self.reader.release_and_hold(found.from);
+        crash::point!("consumer-holds");
+        Ok(RecordInHand { hold, payload, tag: found.tag })
     }
 }

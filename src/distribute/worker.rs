@@ -582,6 +582,6 @@ impl AsRef<[u8]> for Task {
 
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("record", &self.in_hand).finish_non_exhaustive()
+        self.in_hand.debug_as("Task", f)
     }
 }

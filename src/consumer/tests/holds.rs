@@ -118,6 +118,27 @@ fn a_record_in_hand_behind_padding_is_held_from_the_padding_on() {
 }
 
 #[test]
+fn what_is_in_hand_in_place_stays_while_the_ring_fills_and_after_its_consumer_was_dropped() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 1);
+    let found = attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
+    let in_hand = attached.consumer.keep_in_hand(found).unwrap();
+    let mut sent = 1;
+    while producer.try_send(&[sent; LEN]).is_ok() {
+        sent += 1;
+        attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
+        attached.consumer.release();
+    }
+    assert_eq!((sent, words(&attached.seat), in_hand.payload()), (64, [0, 64], &[0; LEN][..]));
+    drop(attached.consumer);
+    assert!(producer.try_send(&[sent; LEN]).is_err(), "it still holds the ring back");
+    assert_eq!(in_hand.payload(), [0; LEN]);
+    in_hand.end();
+    producer.try_send(&[sent; LEN]).unwrap();
+}
+
+#[test]
 fn what_is_taken_in_hand_counts_as_read_for_tools() {
     let mut producer = lane();
     let mut attached = join(&producer, Start::Latest, false);
