@@ -7,7 +7,7 @@
     scripts/figures.py run.json --print
 
 The first two measure. The third writes the tables and plots to docs/performance.md, the fourth prints the tables and changes
-nothing. What the page begins with is taken from the page of the peers' run as it stands there.
+nothing. The first chart and table of docs/performance.md are copied from peers.html.
 
 A table stands between the lines `<!-- figures: NAME -->` and `<!-- end of figures -->`; those whose report is not given
 are left as they are. Where slices counted both near and far, a cell has both. A cell is empty where nothing was measured,
@@ -427,6 +427,8 @@ def main():
     parser.add_argument("--html", help="what the same run wrote by `--html PATH`: its plots replace those of the page")
     parser.add_argument("--print", action="store_true", help="print all tables, and change nothing")
     options = parser.parse_args()
+    if options.peers_html and not options.peers:
+        parser.error("--peers-html is of the same run as --peers: give both")
     own = Report(options.report)
     if not own.report["arguments"] or "--contender" not in own.report["arguments"]:
         forms = {row["form"] for row in own.rows}

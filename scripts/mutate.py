@@ -1414,7 +1414,7 @@ FAULTS = [
      "feature-test tokio a_stream_at_full_rate"),
     ("poll_records: no budget for records in view", READING_TASKS,
      [("(read + self.records, position)", "(u64::MAX, position)")], "feature-test tokio a_busy_task"),
-    ("pay: long records as cheap as short ones", READING_TASKS, [("self.records / 2 }", "2 * self.records }")],
+    ("pay: long records as cheap as short ones", READING_TASKS, [("(self.records * UNIT_BYTES_MAX / bytes)", "RECORDS_PER_UNIT")],
      "feature-test tokio reads_long_records"),
     ("poll: errors in view cost nothing", READING_TASKS, [("                end.paid.end();\n", "")], "feature-lib tokio::receive"),
     ("next_in_view: the times of records forgotten", TAPPING,

@@ -724,7 +724,7 @@ enum Busy {
     OneByRun,
 }
 
-/// How often another task of a runtime of one thread runs while `reader` does.
+/// What `reader` returns, and how often another task of the runtime's one thread runs meanwhile.
 async fn turns_beside(reader: impl Future<Output = u64> + Send + 'static) -> (u64, u64) {
     let turns = Arc::new(AtomicU64::new(0));
     let other = tokio::spawn({
@@ -798,8 +798,8 @@ fn a_task_that_reads_long_records_lets_others_run() {
             })
             .await;
             assert_eq!(records, RECORDS_THERE);
-            // Of two records a unit at most, 256 in a turn.
-            assert!(turns >= RECORDS_THERE / 256 - 1, "taps {taps}: another task ran {turns} times meanwhile");
+            // A record a unit, 128 in a turn.
+            assert!(turns >= RECORDS_THERE / 128 - 2, "taps {taps}: another task ran {turns} times meanwhile");
         });
     }
 }

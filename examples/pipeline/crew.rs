@@ -14,7 +14,7 @@ pub(crate) const AS_READER: &str = "--as-reader";
 pub(crate) const AS_WORKER: &str = "--as-worker";
 /// The most chunks that are counted from one kill by `--chaos` to the next.
 const CHAOS_CHUNKS_MAX: usize = 16;
-/// The most workers that may be killed without chaos.
+/// The most workers that may be killed, besides the one for each counted chunk that chaos may kill.
 const DEATHS_MAX: u64 = 20;
 
 /// Dropped, it ends those that still run, whatever they are doing.
@@ -48,13 +48,13 @@ impl Crew {
         }
         for worker in &mut self.workers {
             let Some(status) = worker.try_wait()?.filter(|status| !status.success()) else { continue };
-            let pid = worker.id();
             if status.signal().is_none() {
-                return Err(format!("a worker (pid {pid}) ended early ({status})").into());
+                return Err(format!("a worker (pid {}) ended early ({status})", worker.id()).into());
             }
             self.killed += 1;
-            if self.chaos.is_none() && self.killed > DEATHS_MAX {
-                let last = format!("the last one (pid {pid}) by {status}: a chunk of text may be to blame");
+            let by_chaos = if self.chaos.is_some() { counted as u64 } else { 0 };
+            if self.killed > DEATHS_MAX + by_chaos {
+                let last = format!("the last one (pid {}) by {status}: a chunk of text may be to blame", worker.id());
                 return Err(format!("{} workers were killed, {last}", self.killed).into());
             }
             *worker = start(AS_WORKER, &self.address, &[])?;

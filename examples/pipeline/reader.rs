@@ -49,10 +49,10 @@ pub(crate) fn read(address: &OsStr, paths: &[OsString]) -> Result<()> {
                     Some(Ok(entry)) if !entry.file_type().is_file() => header[SKIPPED] += 1,
                     Some(Ok(entry)) => match File::open(entry.path()) {
                         Ok(file) => open = Some((entry.into_path(), file)),
-                        Err(error) => header[UNREADABLE] += unreadable(Some(entry.path()), &error),
+                        Err(error) => note_unreadable(&mut header, Some(entry.path()), &error),
                     },
                     Some(Err(error)) => {
-                        header[UNREADABLE] += unreadable(error.path(), error.io_error().expect("no loop"))
+                        note_unreadable(&mut header, error.path(), error.io_error().expect("no loop of links"))
                     }
                 }
                 continue;
@@ -65,7 +65,9 @@ pub(crate) fn read(address: &OsStr, paths: &[OsString]) -> Result<()> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 ended => {
                     header[FILES] += 1;
-                    header[UNREADABLE] += ended.map_or_else(|error| unreadable(Some(path), &error), |_| 0);
+                    if let Err(error) = ended {
+                        note_unreadable(&mut header, Some(path), &error);
+                    }
                     chunk[end] = b'\n'; // no word goes on in the next file
                     end += 1;
                     open = None;
@@ -83,8 +85,8 @@ pub(crate) fn read(address: &OsStr, paths: &[OsString]) -> Result<()> {
     Ok(distributor.finish_and_wait(Duration::MAX)?)
 }
 
-/// Complains of it; how many it is.
-fn unreadable(path: Option<&Path>, error: &io::Error) -> u64 {
+/// Counts a file or a directory that cannot be read, and complains.
+fn note_unreadable(header: &mut Header, path: Option<&Path>, error: &io::Error) {
+    header[UNREADABLE] += 1;
     complain(&format!("could not read {}: {error}", path.unwrap_or(Path::new("a directory")).display()));
-    1
 }

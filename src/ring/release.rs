@@ -84,7 +84,7 @@ pub(crate) struct Release<L, S> {
     /// The slot of the next hold. Threads that have one record borrowed may see the same number here.
     next_slot: AtomicU8,
     /// Whether a hold has begun in a slot since the slots were emptied last. Set through `&self`, reset through `&mut
-    /// self`: so it needs no ordering, and no model. False as long as `is_locked` is.
+    /// self`: so it needs no ordering, and no model. False whenever `is_locked` is false.
     has_begun: AtomicBool,
     /// Everything below is done with, unless it is held: what the last release said.
     released: u64,
@@ -118,7 +118,7 @@ struct Books {
     done: u64,
     /// The position in the word `consumed`.
     consumed: u64,
-    /// How many holds have ended that began in the books.
+    /// How many holds of records in hand have ended: those without a slot.
     ended_in_hand: u64,
     /// Whether the reader has gone: then the last hold leaves the lane.
     has_left: bool,
@@ -129,7 +129,7 @@ struct Books {
 pub(crate) struct Hold<L, S> {
     holds: Arc<Holds<L, S>>,
     begin: u64,
-    /// Where it stands, or has stood; `None` if it began in the books.
+    /// The slot of its number, where it may stand or have stood; `None` for a record in hand, which has none.
     slot: Option<u8>,
 }
 

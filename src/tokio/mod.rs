@@ -31,8 +31,8 @@
 //! lanes are waited for.
 //!
 //! A task that receives record after record without waiting lets others run by tokio's rules. One unit of its
-//! [budget](::tokio::task::coop) pays for 32 records that `receive` finds there already, or for fewer if they take more
-//! than 32 KiB together, or for 16 outcomes of other calls.
+//! [budget](::tokio::task::coop) pays for 32 records that `receive` finds there already, or for as many as take 32 KiB
+//! by the length of those before them if that is fewer, or for 16 outcomes of other calls.
 
 mod batch;
 mod call;

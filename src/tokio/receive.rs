@@ -2,7 +2,7 @@
 //!
 //! It is what an `async fn` would be, but its `poll` is inlined; that of an `async fn` is a function of its own. So a
 //! loop that awaits each record is one function, like a thread's. Only the way of a record in view is inlined. The rest
-//! is a function of its own, which returns through memory of its own.
+//! is out of line, and what it finds returns through memory of its own.
 //!
 //! The invariant: a future that is dropped before it has an outcome has taken nothing.
 
@@ -18,8 +18,8 @@ use std::task::{Context, Poll, ready};
 /// One unit of a task's budget pays for this number of records in view, at most. With twice as many, the processor no
 /// longer foresees where a unit ends, and a record takes longer.
 const RECORDS_PER_UNIT: u64 = 32;
-/// A unit that was longer than this, in bytes of the ring, is followed by one of half as many records: a task that
-/// copies long records must let others run too.
+/// A unit pays for no more bytes of the ring than this, by the length of the records before: a task that copies long
+/// ones must let others run too.
 const UNIT_BYTES_MAX: u64 = 32 << 10;
 
 /// For how many records in view a task has paid.
@@ -35,9 +35,8 @@ pub(super) struct Paid {
 impl Paid {
     /// Pays for the next records by a unit, after `read` records, at `position`.
     fn pay(&mut self, read: u64, position: u64) {
-        let was_long = position.saturating_sub(self.begin) > UNIT_BYTES_MAX;
-        let records = if was_long { self.records / 2 } else { 2 * self.records };
-        self.records = records.clamp(1, RECORDS_PER_UNIT);
+        let bytes = position.saturating_sub(self.begin).max(1);
+        self.records = (self.records * UNIT_BYTES_MAX / bytes).clamp(1, RECORDS_PER_UNIT);
         (self.until, self.begin) = (read + self.records, position);
     }
 
@@ -325,9 +324,9 @@ mod tests {
     #[test]
     fn a_unit_pays_for_fewer_records_the_longer_they_are() {
         let (mut paid, mut read, mut position) = (Paid::default(), 0, 0);
-        // Units of records of `size` bytes, until as many are paid for as stays so.
+        // For how many records of `size` bytes a unit pays, after one that paid for records of another length.
         let mut units = |size: u64| {
-            for _ in 0..20 {
+            for _ in 0..2 {
                 paid.pay(read, position);
                 assert_eq!(paid.until, read + paid.records);
                 position += size * paid.records;
@@ -337,8 +336,9 @@ mod tests {
         };
         assert_eq!(units(72), RECORDS_PER_UNIT);
         assert_eq!(units(1 << 10), RECORDS_PER_UNIT);
-        assert!((4..=16).contains(&units(4 << 10)));
-        assert!((1..=2).contains(&units(1 << 20)));
+        assert_eq!(units(1032), RECORDS_PER_UNIT - 1);
+        assert_eq!(units(4104), 7);
+        assert_eq!(units((1 << 20) + 8), 1);
         assert_eq!(units(16), RECORDS_PER_UNIT);
     }
 
