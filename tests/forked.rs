@@ -136,6 +136,20 @@ fn a_task_in_place_is_refused_in_a_forked_child_and_not_done_there() {
 }
 
 #[test]
+fn a_consumer_that_becomes_a_worker_in_a_forked_child_tells_nothing() {
+    isolated("a_consumer_that_becomes_a_worker_in_a_forked_child_tells_nothing", || {
+        let address = format!("@{}", unique_name());
+        let _distributor = Distributor::listen(&*address).unwrap();
+        let mut consumer = Some(Consumer::connect(&*address).unwrap());
+        // Its seat is not mapped there.
+        assert!(in_child(|| {
+            let mut worker = Worker::new(consumer.take().unwrap()).unwrap();
+            matches!(worker.try_receive(), Err(ReceiveError::Forked))
+        }));
+    });
+}
+
+#[test]
 fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
     isolated("what_was_begun_before_a_fork_does_nothing_in_the_child", || {
         let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
