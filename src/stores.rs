@@ -29,9 +29,11 @@ pub enum Stores {
     ///
     /// It begins with plain stores and times its laps of the ring, of 1 MiB at least. Now and then it tries the other
     /// kind of stores for up to five laps: first after 16 laps, later after up to 4096, which are 16 GiB for a ring of
-    /// 4 MiB. It changes to streaming stores if each of the last four takes less than four fifths of the time of any of
-    /// the four laps before the trial, and back to plain ones if they take less time. So a lane whose producer mostly
-    /// waits for something to send keeps to plain stores.
+    /// 4 MiB; and after 16 again once laps take half as long again as before the last trial, or two thirds of the time,
+    /// as they do if the scheduler has moved a process to a processor that is farther away or nearer. It changes to
+    /// streaming stores if each of the last four takes less than four fifths of the time of any of the four laps before
+    /// the trial, and back to plain ones if they take less time. So a lane whose producer mostly waits for something to
+    /// send keeps to plain stores.
     #[default]
     Measured,
     /// Plain stores: they leave the payload in the cache. Faster if the two cores share a cache.
@@ -79,6 +81,8 @@ struct Laps {
     /// The times of the last laps by the stores in use, and of those by the others, in ns for each MiB.
     used: [u64; LAPS_COMPARED],
     others: [u64; LAPS_COMPARED],
+    /// The times of the last laps before the last trial, by the stores that are in use since then.
+    judged: [u64; LAPS_COMPARED],
 }
 
 impl StoreChooser {
@@ -110,8 +114,8 @@ enum LapVerdict {
 impl Laps {
     fn new(lap_bytes: u64) -> Self {
         let between = LAPS_BETWEEN.0;
-        let (used, others) = ([0; LAPS_COMPARED], [0; LAPS_COMPARED]);
-        Self { lap_bytes, begin: None, left: between, is_trial: false, between, used, others }
+        let [used, others, judged] = [[0; LAPS_COMPARED]; 3];
+        Self { lap_bytes, begin: None, left: between, is_trial: false, between, used, others, judged }
     }
 
     #[inline]
@@ -139,12 +143,23 @@ impl Laps {
         times.rotate_left(1);
         times[LAPS_COMPARED - 1] = ns_per_mib(ns, bytes);
         self.left -= 1;
+        if !self.is_trial && self.between > LAPS_BETWEEN.0 && self.has_changed_pace() {
+            self.between = LAPS_BETWEEN.0;
+            self.left = self.left.min(self.between);
+        }
         match (self.is_trial, self.left) {
             (false, 0) => (self.is_trial, self.left) = (true, LAPS_OF_TRIAL),
             (true, 0) => return self.end_trial(self.others_are_better(streams)),
             _ => {}
         }
         LapVerdict::Used
+    }
+
+    /// Whether each of the last laps took half as long again as any of those that were judged last, or two thirds of
+    /// the time: what was decided then may be wrong by now.
+    fn has_changed_pace(&self) -> bool {
+        let is_longer = |times, than| fastest(times) > slowest(than).saturating_mul(3) / 2;
+        is_longer(self.used, self.judged) || is_longer(self.judged, self.used)
     }
 
     /// Plain stores need less time, streaming ones much less in each lap: where the laps tell nothing, because the lane
@@ -159,9 +174,9 @@ impl Laps {
     }
 
     fn end_trial(&mut self, verdict: LapVerdict) -> LapVerdict {
-        self.between = match verdict {
-            LapVerdict::Used => (self.between * 4).min(LAPS_BETWEEN.1),
-            LapVerdict::Others => LAPS_BETWEEN.0,
+        (self.between, self.judged) = match verdict {
+            LapVerdict::Used => ((self.between * 4).min(LAPS_BETWEEN.1), self.used),
+            LapVerdict::Others => (LAPS_BETWEEN.0, self.others),
         };
         (self.is_trial, self.left) = (false, self.between);
         verdict
@@ -237,6 +252,22 @@ mod tests {
         lane.copy(4096 + 6, near);
         let streamed = lane.copy(10_000, near);
         assert!((1..10 * COPIES).contains(&streamed), "few copies try the streaming stores: {streamed}");
+    }
+
+    #[test]
+    fn after_a_long_time_in_one_place_the_faster_stores_are_found_soon_once_the_cores_have_moved() {
+        let mut lane = Lane::new(Stores::Measured);
+        let far = |streams, _| if streams { 4_000 } else { 20_000 };
+        // Here streaming stores are quicker than there: else nothing shows that the cores have moved back.
+        let near = |streams, _| if streams { 2_500 } else { 1_500 };
+        // As long as it takes until trials are 4096 laps apart.
+        lane.copy(10_000, near);
+        // Four laps until it is seen, sixteen to the trial, and the trial.
+        lane.copy(4 + 16 + 6, far);
+        assert!(lane.chooser.streams);
+        lane.copy(10_000, far);
+        lane.copy(4 + 16 + 6, near);
+        assert!(!lane.chooser.streams);
     }
 
     #[test]
