@@ -3,7 +3,7 @@
 //! the race when a byte is overwritten that is still held; a `consumed` that fell would have its consumer evicted.
 
 use super::explore;
-use crate::ends::{Got, Shared, lane};
+use crate::ends::{Got, Kept, Producer, Shared, lane};
 use crate::memory::{GRANULE, LONG, SHORT, Watch};
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering;
@@ -123,6 +123,20 @@ fn a_producer_is_woken_by_whichever_thread_ends_the_hold() {
     });
 }
 
+/// Waits for room and sends; its positions are still in order.
+fn send_checked(mut producer: Producer) -> Producer {
+    producer.send(LONG);
+    producer.check();
+    producer
+}
+
+/// Ends the hold of what is in hand, and checks that there is room from then on and not before.
+fn end_in_hand(task: Kept, producer: &mut Producer) {
+    assert!(!producer.try_send(LONG), "it is in hand");
+    task.end();
+    assert!(producer.try_send(LONG), "nothing is held any more");
+}
+
 #[test]
 fn what_a_worker_has_in_hand_is_released_by_its_end_alone_whatever_the_worker_does() {
     explore(3, || {
@@ -131,19 +145,13 @@ fn what_a_worker_has_in_hand_is_released_by_its_end_alone_whatever_the_worker_do
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         let task = consumer.take();
         assert_eq!(consumer.seat().consumed().load(Ordering::Relaxed), 0, "it is in hand");
-        let sends = thread::spawn(move || {
-            producer.send(LONG);
-            producer.check();
-            producer
-        });
+        let sends = thread::spawn(move || send_checked(producer));
         // Nothing but its end makes room, and wakes the producer: the worker has nothing more to do.
         let ends = thread::spawn(move || task.end());
         let next = consumer.take();
         let mut producer = sends.join().unwrap();
         ends.join().unwrap();
-        assert!(!producer.try_send(LONG), "the next one is in hand");
-        next.end();
-        assert!(producer.try_send(LONG), "nothing is held any more");
+        end_in_hand(next, &mut producer);
         consumer.read_rest();
         check_seats(&shared, 1);
     });
@@ -175,16 +183,10 @@ fn a_producer_that_misses_a_release_without_a_fence_is_woken_when_the_next_recor
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         assert_eq!(consumer.poll(), Got::Record);
-        let sends = thread::spawn(move || {
-            producer.send(LONG);
-            producer.check();
-            producer
-        });
+        let sends = thread::spawn(move || send_checked(producer));
         let task = consumer.take();
         let mut producer = sends.join().unwrap();
-        assert!(!producer.try_send(LONG), "the second one is in hand");
-        task.end();
-        assert!(producer.try_send(LONG), "nothing is held any more");
+        end_in_hand(task, &mut producer);
         consumer.read_rest();
         check_seats(&shared, 1);
     });
