@@ -57,6 +57,7 @@ PUBLISHER = "src/ring/publisher.rs"
 SLEEPERS = "src/ring/sleepers.rs"
 LANE = "src/memory/lane.rs"
 COPYING = "src/memory/copy.rs"
+PRODUCER = "src/producer/mod.rs"
 ROW = "src/producer/runs.rs"
 RESERVATION = "src/producer/reservation.rs"
 LANE_OPTIONS = "src/lane.rs"
@@ -1397,7 +1398,7 @@ FAULTS = [
      [("room.advance(records as u64, len as u64);",
        "room.advance((records as u64).saturating_sub(1), len as u64);")], "lib consumer"),
     ("Reservation::commit: the time written after the publication", RESERVATION,
-     [("self.producer.stamp(batch_committed, begin) {", "batch_committed != Some(begin) {"),
+     [("self.producer.stamp(batch_committed, begin)\n", "batch_committed != Some(begin)\n"),
       ("self.producer.publish(self.claim.begin());\n",
        "self.producer.publish(self.claim.begin());\n                self.producer.stamp(None, self.claim.begin());\n")],
      "feature-test stamped what_a_producer_has_published"),
@@ -1454,6 +1455,17 @@ FAULTS = [
      [("if is_stamped { geometry.stamped() } else", "if false { geometry.stamped() } else")], "lib replay::frame_parse"),
     ("aligns_raised: not for times", LANE_OPTIONS, [("payload_align.max(STAMPED_ALIGN_MIN_BYTES)", "payload_align")],
      "test stamped lanes_without"),
+    ("send: in a forked child", PRODUCER, [("        if is_closed && self.guard.is_child() {", "        if false {")],
+     "test forked"),
+    ("send: no times", PRODUCER, [("if !is_closed || slot.stamp() {", "if true {")], "test stamped"),
+    ("check_len: a short record that does not fit", PRODUCER,
+     [("if len <= FITS_ALWAYS_BYTES {", "if len <= 2 * FITS_ALWAYS_BYTES {")], "test lane the_longest"),
+    ("lines_fetched_ahead: of a record that lies in one", LOOKS,
+     [("if lines > 1 || one_line_pays { lines } else { 0 }", "lines")], "lib consumer::looks"),
+    ("lines_fetched_ahead: the last line not", LOOKS,
+     [("(position % LINE_BYTES + bytes).div_ceil(LINE_BYTES)", "bytes.div_ceil(LINE_BYTES)")], "lib consumer::looks"),
+    ("lines_fetched_ahead: of long records", LOOKS, [("if bytes > FETCHED_AHEAD_MAX_BYTES {", "if false {")],
+     "lib consumer::looks"),
     ("fill_many: in a forked child", ROW, [("if self.producer.shortcut.is_closed() {", "if false {")], "test forked"),
     ("truncate: the record as long as before", WRITER,
      [("*claim = self.claim_at(claim.begin, len);", "claim.len = len;")], "lib ring_tests"),

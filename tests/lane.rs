@@ -555,6 +555,7 @@ fn a_panic_while_records_are_filled_leaves_whole_records_or_none() {
 fn the_longest_payload_is_named_and_fits() {
     for (options, max) in [
         (LaneOptions::new("lane").capacity(4096), 2048 - 8),
+        (LaneOptions::new("lane").capacity(4096).payload_align(1024), 2048 - 1024),
         (LaneOptions::new("lane").capacity(16384).payload_align(4096), 8192 - 4096),
     ] {
         let Lane { mut producer, mut consumer, server: _server, .. } = lane_with(options, SessionOptions::new());

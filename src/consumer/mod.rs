@@ -119,8 +119,6 @@ pub struct Consumer {
     vain_tries: u32,
     /// The bytes of the last record that came within a moment, header and all: as many as the next one will have.
     expected_bytes: u64,
-    /// Whether the lines of a record are fetched together, see [`fetch_records_whole`](Self::fetch_records_whole).
-    fetches_whole: bool,
     /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
     session_due: Duration,
     /// Where it stood when a call first found nothing there, and when that was.
@@ -181,7 +179,6 @@ impl Consumer {
             spins: Spins::default(),
             vain_tries: 0,
             expected_bytes: u64::MAX,
-            fetches_whole: false,
             session_due,
             idle: None,
             info: LaneInfo::new(&terms),
@@ -547,12 +544,6 @@ impl Consumer {
     #[inline(always)]
     pub(crate) fn next_seen(&mut self) -> Option<Found> {
         self.next_in_view().or_else(|| self.next_after_release())
-    }
-
-    /// Has the lines of a short record that is waited for fetched together once it is published: both ends of a call do
-    /// more between the first bytes of a record and its last ones than a processor looks ahead.
-    pub(crate) fn fetch_records_whole(&mut self) {
-        self.fetches_whole = true;
     }
 
     /// The first `N` words of the payload that was found, from `offset` bytes on, by value: 0 beyond its end.

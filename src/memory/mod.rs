@@ -12,5 +12,5 @@ pub(crate) mod tests;
 mod words;
 
 pub(crate) use copy::{Chunk, CopyBlock, SHORT_WORDS};
-pub(crate) use lane::{InPlace, LaneMap, RingBytes, WritableLane, pays_to_fetch_ahead};
+pub(crate) use lane::{InPlace, LaneMap, RingBytes, WritableLane, pays_to_fetch_one_line_ahead};
 pub(crate) use words::{ControlMap, SeatMap};

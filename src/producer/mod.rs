@@ -32,7 +32,7 @@ use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::lane::{ConsumerInfo, Lane, LaneInfo, LaneOptions, SeatHandle};
-use crate::layout::LaneState;
+use crate::layout::{CAPACITY_MIN_BYTES, Geometry, LaneState};
 use crate::memory::WritableLane;
 use crate::os::clock::now_ns;
 use crate::os::fork::{ForkGuard, Shortcut};
@@ -462,6 +462,12 @@ impl Producer {
         if self.shortcut.is_closed() && self.guard.is_child() {
             return Err(SendError::Forked);
         }
+        self.reserve_here(len, deadline)
+    }
+
+    /// As `reserve_until`, in the process that made the producer.
+    #[inline(always)]
+    fn reserve_here(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
         // What was committed in a batch and not published is forgotten.
         self.publisher.writer.rewind();
         check_len(&self.publisher.writer.room(), len)?;
@@ -476,9 +482,17 @@ impl Producer {
     /// the payload: so the optimiser can write a value that was made for this call into the ring at once.
     #[inline(always)]
     fn send_until(&mut self, payload: &[u8], tag: u16, deadline: Deadline) -> Result<(), SendError> {
-        let mut slot = self.reserve_until(payload.len(), deadline)?;
+        let is_closed = self.shortcut.is_closed();
+        if is_closed && self.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        let mut slot = self.reserve_here(payload.len(), deadline)?;
         slot.set_tag(tag);
-        slot.copy_and_commit(payload);
+        slot.copy(payload);
+        // Asked once if the shortcut is open: nothing of the caller's that may fork has run since.
+        if !is_closed || slot.stamp() {
+            slot.complete();
+        }
         Ok(())
     }
 
@@ -922,9 +936,23 @@ impl Drop for Producer {
     }
 }
 
+/// Payloads up to this length, in bytes, fit into every ring: what comes before one takes at most a quarter of it.
+const FITS_ALWAYS_BYTES: usize = CAPACITY_MIN_BYTES as usize / 4;
+
+const _: () = {
+    let align = CAPACITY_MIN_BYTES as u32 / 4;
+    assert!(Geometry::new(CAPACITY_MIN_BYTES, 2 * align, align).is_err(), "no longer alignment");
+    let Ok(shortest) = Geometry::new(CAPACITY_MIN_BYTES, align, align) else { panic!("the shortest ring") };
+    assert!(shortest.payload_max() == FITS_ALWAYS_BYTES as u64);
+};
+
 /// Returns [`SendError::TooLong`] for a payload whose record would take more than half of the ring.
 #[inline(always)]
 fn check_len(room: &Room, len: usize) -> Result<(), SendError> {
+    // The compiler does without the look where it knows a length, and a batch without a register for the limit.
+    if len <= FITS_ALWAYS_BYTES {
+        return Ok(());
+    }
     let max = room.payload_max() as usize;
     if len > max { Err(SendError::TooLong { len, max }) } else { Ok(()) }
 }

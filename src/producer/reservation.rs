@@ -164,19 +164,25 @@ impl<'a> Reservation<'a> {
     /// # }
     /// ```
     #[inline(always)]
-    pub fn commit(self) -> u64 {
+    pub fn commit(mut self) -> u64 {
         let end = self.claim.end();
-        let (batch_committed, begin) = (self.batch.as_deref().map(Room::committed), self.claim.begin());
-        if !self.producer.shortcut.is_closed() || self.producer.stamp(batch_committed, begin) {
+        if !self.producer.shortcut.is_closed() || self.stamp() {
             self.complete();
         }
         end
     }
 
+    /// Writes the time into the record, if its lane has times; whether this is the process that made the producer.
+    #[inline(always)]
+    pub(super) fn stamp(&mut self) -> bool {
+        let (batch_committed, begin) = (self.batch.as_deref().map(Room::committed), self.claim.begin());
+        self.producer.stamp(batch_committed, begin)
+    }
+
     /// Writes the header, and publishes the record if it is no batch's. [`Shortcut`](crate::os::fork::Shortcut) was
     /// asked before.
     #[inline(always)]
-    fn complete(self) {
+    pub(super) fn complete(self) {
         crash::point!("producer-before-header");
         let writer = &mut self.producer.publisher.writer;
         match self.batch {

@@ -59,8 +59,7 @@ impl Caller {
     }
 
     /// Goes on with a new session.
-    pub(super) fn take_up(&mut self, mut pair: Pair) -> Result<()> {
-        pair.consumer.fetch_records_whole();
+    pub(super) fn take_up(&mut self, pair: Pair) -> Result<()> {
         body_max(pair.producer.lane())?;
         let pulse = pair.consumer.pulse();
         let request_prefix = prefix_bytes(pair.producer.lane().payload_align);
