@@ -70,6 +70,7 @@ SLOW = "src/producer/slow.rs"
 WINDOW = "src/producer/window.rs"
 CONSUMER = "src/consumer/mod.rs"
 OWNED = "src/consumer/owned.rs"
+KEPT = "src/consumer/kept.rs"
 LOOKS = "src/consumer/looks.rs"
 WAITER = "src/consumer/waiter.rs"
 PACE = "src/consumer/pace.rs"
@@ -462,7 +463,7 @@ FAULTS = [
     ("new: the time to connect begins anew once there is a connection", SERVING,
      [("until.unwrap_or_else(|| Deadline::after(offering.limits.deadline))", "until.map_or(Deadline::after(offering.limits.deadline), |_| Deadline::after(offering.limits.deadline))")],
      "test hostile_arrivals a_producer_connects_by"),
-    ("KeptCopy: where the allocator puts it", OWNED,
+    ("KeptCopy: where the allocator puts it", KEPT,
      [(".align_offset(align as usize);", ".align_offset(1);")], "test lane payloads_are_aligned"),
     ("attach: no descriptors of the other direction after it", SERVING,
      [("        crash::point!(\"steward-attach-heard\");\n",
@@ -570,7 +571,7 @@ FAULTS = [
     ("Hold::end: nobody woken", RELEASE,
      [("        if has_stored {\n            self.holds.wake_producer();\n        }\n", "        let _ = has_stored;\n")],
      "holds"),
-    ("Hold::end: in a forked child", OWNED, [("            && !held.is_forked()\n", "")], "lib forked_child"),
+    ("end_hold: in a forked child", KEPT, [("if !hold.seat().is_forked() {", "if true {")], "lib forked_child"),
     ("settle: what is held released", RELEASE,
      [("books.oldest().map_or(books.done, |oldest| oldest.min(books.done))", "books.done")], "holds"),
     ("settle: the record that is out released", RELEASE,
@@ -1959,7 +1960,7 @@ FAULTS = [
      "feature-test tokio_call a_call_keeps"),
     ("receive: a task sleeps behind a flood", "src/tokio/call.rs",
      [("                    if service.is_at_turn() {\n", "                    if false {\n")], "feature-test tokio_call a_flood"),
-    ("KeptCopy: no time is that of 0", OWNED, [("(time.is_some(), ", "(time.is_some_and(|time| time.as_nanos() != 0), ")],
+    ("KeptCopy: no time is that of 0", KEPT, [("(time.is_some(), ", "(time.is_some_and(|time| time.as_nanos() != 0), ")],
      "lib consumer::tests::hostile::a_time"),
     ("stats: what was answered goes with its caller", "src/call/service/callers.rs",
      [("        client.port.answers.add_to(&mut self.stats);\n", "")], "test call the_counts"),

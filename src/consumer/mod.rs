@@ -7,6 +7,7 @@
 mod attached;
 mod error;
 mod inbox;
+mod kept;
 mod looks;
 mod owned;
 mod pace;

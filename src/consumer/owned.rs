@@ -3,14 +3,14 @@
 //! The invariant: the bytes of an [`OwnedRecord`] stay as they are until it is dropped. In place it holds them: the
 //! ring stays mapped, and the seat does not release them. Copied out, it owns them.
 //!
-//! In a forked child the bytes are refused, and a drop takes no lock: the parent may have held it when it forked.
+//! In a forked child the bytes are refused.
 
 use super::inbox::Inbox;
+use super::kept::{KeptCopy, NOT_IN_A_CHILD, end_hold, payload_in_place};
 use super::record::RecordOrigin;
 use super::{Record, TakeFdsError};
 use crate::crash;
 use crate::info::MonotonicTime;
-use crate::layout::ALIGN_MAX_BYTES;
 use crate::link::Link;
 use crate::memory::{InPlace, LaneMap, SeatMap};
 use crate::os::bell::Bell;
@@ -44,9 +44,6 @@ pub(super) struct OwnSeat {
     /// The session ends with the seat, and after it.
     _link: Arc<Link>,
 }
-
-/// What stands for a payload in the ring where that is not mapped.
-pub(super) const NOT_IN_A_CHILD: &str = "not in a forked child";
 
 impl OwnSeat {
     pub(super) fn new(
@@ -181,68 +178,11 @@ enum Bytes {
     Held(Held),
 }
 
-/// A copy of a payload, aligned as in the ring.
-pub(super) struct KeptCopy {
-    /// With room to align it.
-    bytes: Box<[u8]>,
-    /// Where the payload begins, and how much is left behind it: less than an alignment each.
-    from: u16,
-    behind: u16,
-    /// Whether `time_ns` is a time. No number of it says so: a producer may write any.
-    is_stamped: bool,
-    time_ns: u64,
-}
-
-const _: () = assert!(ALIGN_MAX_BYTES <= 1 << 16);
-
-impl KeptCopy {
-    #[inline(always)]
-    pub(super) fn new(payload: &[u8], align: u64, time: Option<MonotonicTime>) -> Self {
-        let spare = align as usize - 1;
-        let mut bytes: Vec<u8> = Vec::with_capacity(payload.len() + spare);
-        let from = bytes.as_ptr().align_offset(align as usize);
-        bytes.resize(from, 0);
-        bytes.extend_from_slice(payload);
-        // As long as it has room, so that it becomes a box where it is.
-        bytes.resize(payload.len() + spare, 0);
-        let (from, behind) = (from as u16, (spare - from) as u16);
-        let (is_stamped, time_ns) = (time.is_some(), time.map_or(0, MonotonicTime::as_nanos));
-        Self { bytes: bytes.into_boxed_slice(), from, behind, is_stamped, time_ns }
-    }
-
-    #[inline]
-    pub(super) fn payload(&self) -> &[u8] {
-        &self.bytes[self.from as usize..self.bytes.len() - self.behind as usize]
-    }
-}
-
 /// A payload in the ring.
 struct Held {
     hold: Hold<LaneMap, OwnSeat>,
     trust: InPlace,
     len: u64,
-}
-
-impl Held {
-    #[inline]
-    fn is_forked(&self) -> bool {
-        self.hold.seat().is_forked()
-    }
-}
-
-/// The payload at `position` of a record that `hold` holds.
-///
-/// # Panics
-///
-/// In a forked child: the ring is not mapped there.
-#[inline]
-pub(super) fn payload_in_place<'a>(
-    hold: &'a Hold<LaneMap, OwnSeat>,
-    trust: &InPlace,
-    (position, len): (u64, u64),
-) -> &'a [u8] {
-    assert!(!hold.seat().is_forked(), "a record that is held in the ring is not there in a forked child");
-    hold.lane().ring().in_place(trust, position, len)
 }
 
 impl OwnedRecord {
@@ -326,7 +266,7 @@ impl OwnedRecord {
     /// ```
     pub fn published_at(&self) -> Option<MonotonicTime> {
         match &self.bytes {
-            Bytes::Copied(copy) => copy.is_stamped.then(|| MonotonicTime::from_nanos(copy.time_ns)),
+            Bytes::Copied(copy) => copy.time(),
             Bytes::Held(held) => time_of(held.hold.lane(), held.hold.seat(), self.position),
         }
     }
@@ -388,7 +328,7 @@ impl fmt::Debug for OwnedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("OwnedRecord");
         match &self.bytes {
-            Bytes::Held(held) if held.is_forked() => debug.field("payload", &NOT_IN_A_CHILD),
+            Bytes::Held(held) if held.hold.seat().is_forked() => debug.field("payload", &NOT_IN_A_CHILD),
             _ => debug.field("payload", &&self[..]),
         };
         debug.field("tag", &self.tag).field("position", &self.position).finish()
@@ -398,12 +338,8 @@ impl fmt::Debug for OwnedRecord {
 impl Drop for OwnedRecord {
     #[inline]
     fn drop(&mut self) {
-        if let Bytes::Held(held) = &self.bytes
-            && !held.is_forked()
-        {
-            crash::point!("consumer-hold-ending");
-            held.hold.end();
-            crash::point!("consumer-hold-ended");
+        if let Bytes::Held(held) = &self.bytes {
+            end_hold(&held.hold);
         }
     }
 }

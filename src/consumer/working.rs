@@ -3,7 +3,8 @@
 //! The invariant: as long as a record is in hand, the seat says that it was read and not released, so that the death of
 //! its reader is laid to it.
 
-use super::owned::{KeptCopy, NOT_IN_A_CHILD, OwnSeat, payload_in_place};
+use super::kept::{KeptCopy, NOT_IN_A_CHILD, end_hold, payload_in_place};
+use super::owned::OwnSeat;
 use super::payloads::Payloads;
 use super::{Consumer, ReceiveError};
 use crate::crash;
@@ -34,12 +35,7 @@ impl RecordInHand {
     /// Releases it, if nothing before it is in hand. Without this it never is.
     #[inline]
     pub(crate) fn end(self) {
-        // In a forked child the lock may have been held when the process forked.
-        if !self.hold.seat().is_forked() {
-            crash::point!("consumer-hold-ending");
-            self.hold.end();
-            crash::point!("consumer-hold-ended");
-        }
+        end_hold(&self.hold);
     }
 
     /// Its payload: the copy, or the bytes in the ring.

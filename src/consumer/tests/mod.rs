@@ -12,7 +12,7 @@ mod runs;
 mod sleeping;
 mod waiting;
 
-use super::{Attachment, Consumer, Link, OwnedRecord};
+use super::{Attachment, Consumer, Link};
 use crate::handshake::Handshake;
 use crate::lane::{LaneOptions, Occupant, SeatHandle};
 use crate::layout::{CONSUMED_LEFT_BIT, LaneState};
@@ -30,6 +30,7 @@ use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::terms::{Barrier, Delivery, Start};
 use crate::wire::{LaneName, LaneTerms};
+use model::Kept;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -129,7 +130,7 @@ pub(super) struct Attached {
     /// What its seat said last.
     consumed: u64,
     /// Records of it that are kept.
-    kept: Vec<OwnedRecord>,
+    kept: Vec<Kept>,
 }
 
 #[test]

@@ -2,7 +2,8 @@
 #![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
 use super::{Attached, join};
-use crate::consumer::{OwnedRecord, ReceiveError};
+use crate::consumer::{OwnedRecord, ReceiveError, RecordInHand};
+use crate::deadline::Deadline;
 use crate::info::MonotonicTime;
 use crate::lane::LaneOptions;
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry, STAMP_OFFSET};
@@ -52,7 +53,9 @@ enum Step {
     Hold(usize, Vec<Step>),
     /// Keeps the next record.
     Keep(usize),
-    /// Drops one of the records that were kept of a consumer, also of one that has left; perhaps on another thread.
+    /// Takes the next record as a worker takes a task.
+    Task(usize),
+    /// Ends one of the records that were kept of a consumer, also of one that has left; perhaps on another thread.
     Unkeep(usize, usize),
     Join(Start, bool),
     Leave(usize),
@@ -103,6 +106,7 @@ fn brief_step(max: usize) -> impl Strategy<Value = Step> {
         8 => (0..3usize).prop_map(Step::Receive),
         1 => (0..3usize).prop_map(Step::Drain),
         3 => (0..3usize).prop_map(Step::Keep),
+        3 => (0..3usize).prop_map(Step::Task),
         5 => (0..6usize, any::<usize>()).prop_map(|(who, which)| Step::Unkeep(who, which)),
         1 => (start, any::<bool>()).prop_map(|(start, in_place)| Step::Join(start, in_place)),
         1 => (0..3usize).prop_map(Step::Leave),
@@ -133,10 +137,21 @@ struct Sent {
     time: Option<MonotonicTime>,
 }
 
+/// A record that is kept of a consumer.
+pub(super) enum Kept {
+    Record(OwnedRecord),
+    /// A task, from the padding before it on; the record of the log with that number.
+    Task {
+        record: RecordInHand,
+        begin: u64,
+        number: usize,
+    },
+}
+
 /// The seat of a consumer that has left, and what is kept of its records.
 struct Gone {
     seat: SeatMap,
-    kept: Vec<OwnedRecord>,
+    kept: Vec<Kept>,
     in_place: bool,
     /// Where it had read to.
     end: u64,
@@ -191,6 +206,7 @@ impl Model {
             Step::Hold(who, meanwhile) => self.receive(*who, meanwhile),
             Step::Join(start, in_place) => self.join(*start, *in_place),
             Step::Keep(who) => self.keep(*who),
+            Step::Task(who) => self.take_task(*who),
             Step::Unkeep(who, which) => self.unkeep(*who, *which),
             Step::Leave(who) if *who < self.consumers.len() => {
                 let attached = self.consumers.swap_remove(*who);
@@ -228,7 +244,8 @@ impl Model {
 
     /// Who may hold the lane back.
     fn gates(&self) -> usize {
-        self.consumers.len() + self.holding + self.gone.iter().filter(|gone| gone.in_place).count()
+        let holds = |gone: &&Gone| oldest(&gone.kept, gone.in_place).is_some();
+        self.consumers.len() + self.holding + self.gone.iter().filter(holds).count()
     }
 
     fn send(&mut self, draft: Draft) {
@@ -433,8 +450,22 @@ impl Model {
         let Some(Attached { consumer, next, kept, .. }) = self.consumers.get_mut(who) else { return };
         let Some(sent) = self.log.get(*next) else { return };
         let record = consumer.try_receive().unwrap().unwrap();
-        kept.push(if sent.seed.is_multiple_of(2) { record.into_owned() } else { record.hold() });
+        kept.push(Kept::Record(if sent.seed.is_multiple_of(2) { record.into_owned() } else { record.hold() }));
         *next += 1;
+    }
+
+    fn take_task(&mut self, who: usize) {
+        let Some(Attached { consumer, next, kept, .. }) = self.consumers.get_mut(who) else { return };
+        consumer.begin_work();
+        match (consumer.find_work(Deadline::Now), *next < self.log.len()) {
+            (Ok(Some(found)), true) => {
+                let record = consumer.keep_in_hand(found).unwrap();
+                kept.push(Kept::Task { record, begin: found.from, number: *next });
+                *next += 1;
+            }
+            (Err(ReceiveError::Empty), false) => {}
+            (outcome, is_expected) => panic!("{outcome:?}, and a record was next: {is_expected}"),
+        }
     }
 
     fn unkeep(&mut self, who: usize, which: usize) {
@@ -449,16 +480,26 @@ impl Model {
         let record = kept.swap_remove(which % kept.len());
         self.compare(&record);
         match which.is_multiple_of(4) {
-            true => std::thread::spawn(move || drop(record)).join().unwrap(),
-            false => drop(record),
+            true => std::thread::spawn(move || record.end()).join().unwrap(),
+            false => record.end(),
         }
     }
 
     /// Compares what was kept with what was sent.
-    fn compare(&self, record: &OwnedRecord) {
-        let index = self.log.binary_search_by_key(&record.position(), |sent| sent.position).unwrap();
-        self.log[index].is(record, record.position(), record.tag(), record.published_at());
-        assert!(record.as_ptr().addr().is_multiple_of(self.geometry.payload_align() as usize), "not aligned");
+    fn compare(&self, kept: &Kept) {
+        let payload = match kept {
+            Kept::Record(record) => {
+                let number = self.log.binary_search_by_key(&record.position(), |sent| sent.position).unwrap();
+                self.log[number].is(record, record.position(), record.tag(), record.published_at());
+                &record[..]
+            }
+            Kept::Task { record, number, .. } => {
+                let sent = self.log[*number];
+                sent.is(record.payload(), sent.position, record.tag(), sent.time);
+                record.payload()
+            }
+        };
+        assert!(payload.as_ptr().addr().is_multiple_of(self.geometry.payload_align() as usize), "not aligned");
     }
 
     fn drain(&mut self, who: usize) {
@@ -486,10 +527,29 @@ impl Sent {
     }
 }
 
-/// Where the oldest record begins that is held among those kept: copies are not.
-fn oldest(kept: &[OwnedRecord], in_place: bool) -> Option<u64> {
-    assert!(kept.iter().all(|record| record.is_held() == in_place));
-    kept.iter().filter(|record| record.is_held()).map(OwnedRecord::position).min()
+impl Kept {
+    /// From where on it is held. A copy is not, but a task is.
+    fn held_from(&self, in_place: bool) -> Option<u64> {
+        match self {
+            Self::Record(record) => {
+                assert_eq!(record.is_held(), in_place);
+                in_place.then(|| record.position())
+            }
+            Self::Task { begin, .. } => Some(*begin),
+        }
+    }
+
+    fn end(self) {
+        match self {
+            Self::Record(record) => drop(record),
+            Self::Task { record, .. } => record.end(),
+        }
+    }
+}
+
+/// From where on anything is held among what is kept.
+fn oldest(kept: &[Kept], in_place: bool) -> Option<u64> {
+    kept.iter().filter_map(|kept| kept.held_from(in_place)).min()
 }
 
 impl Attached {
@@ -563,7 +623,7 @@ proptest! {
         model.join(Start::Latest, true);
         steps.iter().for_each(|step| model.take(step));
         let keeps = model.gone.iter().map(|gone| &gone.kept).chain(model.consumers.iter().map(|one| &one.kept));
-        keeps.flatten().for_each(|record| model.compare(record));
+        keeps.flatten().for_each(|kept| model.compare(kept));
         let Model { producer, mut consumers, log, .. } = model;
         let map = Arc::clone(&producer.owned_lane().map);
         drop(producer);
@@ -584,7 +644,7 @@ proptest! {
             let first = attached.first;
             let mut gone = attached.leave();
             gone.check();
-            gone.kept.clear();
+            gone.kept.drain(..).for_each(Kept::end);
             gone.check();
             let Gone { seat, .. } = gone;
             let (records, record_bytes) = of_log(&log[first..]);
