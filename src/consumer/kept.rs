@@ -1,7 +1,7 @@
 //! Payloads of records that outlive a call on their consumer: copies, and bytes in the ring that a hold keeps.
 //!
-//! The invariant: in a forked child the bytes in the ring are refused, since it is not mapped there, and the end of a hold
-//! takes no lock: the parent may have held it when it forked.
+//! The invariant: in a forked child the bytes in the ring are refused, since it is not mapped there, and the end of a
+//! hold takes no lock: the parent may have held it when it forked.
 
 use super::owned::OwnSeat;
 use crate::crash;
