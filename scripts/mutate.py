@@ -70,6 +70,7 @@ SLOW = "src/producer/slow.rs"
 WINDOW = "src/producer/window.rs"
 CONSUMER = "src/consumer/mod.rs"
 OWNED = "src/consumer/owned.rs"
+OWN_SEAT = "src/consumer/own_seat.rs"
 KEPT = "src/consumer/kept.rs"
 LOOKS = "src/consumer/looks.rs"
 WAITER = "src/consumer/waiter.rs"
@@ -571,7 +572,7 @@ FAULTS = [
     ("Hold::end: nobody woken", RELEASE,
      [("        if has_stored {\n            self.holds.wake_producer();\n        }\n", "        let _ = has_stored;\n")],
      "holds"),
-    ("end_hold: in a forked child", KEPT, [("if !hold.seat().is_forked() {", "if true {")], "lib forked_child"),
+    ("end_hold: a record in a forked child", KEPT, [("if !hold.seat().is_forked() {", "if true {")], "lib forked_child"),
     ("settle: what is held released", RELEASE,
      [("books.oldest().map_or(books.done, |oldest| oldest.min(books.done))", "books.done")], "holds"),
     ("settle: the record that is out released", RELEASE,
@@ -610,7 +611,7 @@ FAULTS = [
     ("release_and_hold: nothing counted", RELEASE,
      [("        holds.seat.store_counters(counters);\n        self.note(end);\n", "        let _ = counters;\n        self.note(end);\n")],
      "lib holds::what_is_taken"),
-    ("end_hold: in a forked child, of a task", KEPT, [("if !hold.seat().is_forked() {", "if true {")],
+    ("end_hold: a task in a forked child", KEPT, [("if !hold.seat().is_forked() {", "if true {")],
      "test forked a_task_in_place"),
     ("RecordInHand: bytes shown in a forked child", WORKING,
      [("PayloadInHand::InPlace { .. } if self.hold.seat().is_forked() =>", "PayloadInHand::InPlace { .. } if false =>")],
@@ -1399,7 +1400,7 @@ FAULTS = [
      [("room.advance(records as u64, len as u64);",
        "room.advance((records as u64).saturating_sub(1), len as u64);")], "lib consumer"),
     ("Reservation::commit: the time written after the publication", RESERVATION,
-     [("self.producer.stamp(batch_committed, begin)\n", "batch_committed != Some(begin)\n"),
+     [("if is_closed && !self.producer.stamp(batch_committed, begin) {", "if batch_committed == Some(begin + 1) {"),
       ("self.producer.publish(self.claim.begin());\n",
        "self.producer.publish(self.claim.begin());\n                self.producer.stamp(None, self.claim.begin());\n")],
      "feature-test stamped what_a_producer_has_published"),
@@ -1448,17 +1449,17 @@ FAULTS = [
        "        self.stamp.set(load(ring, found.position));\n        intact\n")], "lib ring_tests::stamp"),
     ("stamp_of: one that was overwritten", STAMP, [("is_intact(lane, position).then_some(stamp)", "Some(stamp)")],
      "lib ring_tests::stamp"),
-    ("time_of: in a forked child", OWNED, [("!lane.is_stamped() || seat.guard.is_child()", "!lane.is_stamped()")],
+    ("time_of: in a forked child", OWNED, [("!lane.is_stamped() || seat.is_forked()", "!lane.is_stamped()")],
      "test forked a_record_in_a_forked_child"),
     ("time_of: on a lane without times", OWNED,
-     [("if !lane.is_stamped() || seat.guard.is_child() {", "if seat.guard.is_child() {")], "test stamped lanes_without"),
+     [("if !lane.is_stamped() || seat.is_forked() {", "if seat.is_forked() {")], "test stamped lanes_without"),
     ("OfferedLane::read: times without room for them", BODY,
      [("if is_stamped { geometry.stamped() } else", "if false { geometry.stamped() } else")], "lib replay::frame_parse"),
     ("aligns_raised: not for times", LANE_OPTIONS, [("payload_align.max(STAMPED_ALIGN_MIN_BYTES)", "payload_align")],
      "test stamped lanes_without"),
     ("send: in a forked child", PRODUCER, [("        if is_closed && self.guard.is_child() {", "        if false {")],
      "test forked"),
-    ("send: no times", PRODUCER, [("if !is_closed || slot.stamp() {", "if true {")], "test stamped"),
+    ("send: no times", PRODUCER, [("slot.complete(is_closed);", "slot.complete(false);")], "test stamped"),
     ("check_len: a short record that does not fit", PRODUCER,
      [("if len <= FITS_ALWAYS_BYTES {", "if len <= 2 * FITS_ALWAYS_BYTES {")], "test lane the_longest"),
     ("lines_fetched_ahead: of a record that lies in one", LOOKS,

@@ -1,9 +1,9 @@
 //! Payloads of records that outlive a call on their consumer: copies, and bytes in the ring that a hold keeps.
 //!
-//! The invariant: in a forked child the bytes in the ring are refused, since it is not mapped there, and the end of a
-//! hold takes no lock: the parent may have held it when it forked.
+//! The invariant: in a forked child, bytes in the ring are refused, since the ring is not mapped there, and no hold
+//! ends: another thread may have held its lock when the process forked.
 
-use super::owned::OwnSeat;
+use super::own_seat::OwnSeat;
 use crate::crash;
 use crate::info::MonotonicTime;
 use crate::layout::ALIGN_MAX_BYTES;
@@ -68,7 +68,7 @@ pub(super) fn payload_in_place<'a>(
     hold.lane().ring().in_place(trust, position, len)
 }
 
-/// Ends a hold, which releases what it alone has held back.
+/// Ends a hold, which releases what it alone has held back. Does nothing in a forked child.
 #[inline]
 pub(super) fn end_hold(hold: &Hold<LaneMap, OwnSeat>) {
     if !hold.seat().is_forked() {

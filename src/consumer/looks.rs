@@ -45,8 +45,8 @@ const PEEKS_MAX: u32 = 32;
 const TRIES_PER_PEEK: u32 = 4;
 /// After this many looks of calls that do not wait, the next one is not put off.
 const TRIES_OF_LULL: u32 = PEEKS_MAX * TRIES_PER_PEEK;
-/// The lines of a record up to this length, header and all, are fetched with each peek; of a longer answer, the first
-/// ones are fetched together once it is published.
+/// Records up to this length, header and all, may be fetched ahead, see [`lines_fetched_ahead`]. Of longer answers, the
+/// first lines are fetched together once they are published.
 const FETCHED_AHEAD_MAX_BYTES: u64 = 2 * LINE_BYTES;
 /// How much of an answer is fetched together: the processor brings the rest by itself meanwhile.
 const FETCHED_OF_ANSWER_BYTES: u64 = 24 * LINE_BYTES;
@@ -388,13 +388,13 @@ impl Consumer {
 }
 
 /// How many lines are fetched with each peek, so that they come together with that of `published` and not after it:
-/// those of the record at `position`, if it has as many `bytes` as the last one. That takes lines away while they are
-/// written.
+/// those of the record at `position`, if it has as many `bytes` as the last one. `one_line_pays` says whether a record
+/// that lies in one line is fetched, too.
 ///
-/// It pays if the record lies in more than one line: otherwise each comes after the one before, unless the processor
-/// has foreseen with which peek the answer comes. Round trips of 80 B took 118 ns instead of 144 near, and 120 instead
-/// of 200 where nothing was foreseen; far 430 instead of 560 to 950, and calls 605 instead of 740. Records of 160 B
-/// took 7 ns longer near. (All on an EPYC of Zen 5.)
+/// The fetches take lines away from the producer while it writes them. For records of more than one line they pay all
+/// the same: without them each line comes after the one before, unless the processor has foreseen with which peek the
+/// answer comes. A third off round trips of 80 B, and more where nothing was foreseen; streams take as long either way.
+/// See docs/performance.md.
 #[inline]
 fn lines_fetched_ahead(position: u64, bytes: u64, one_line_pays: bool) -> u64 {
     if bytes > FETCHED_AHEAD_MAX_BYTES {

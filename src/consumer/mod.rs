@@ -9,6 +9,7 @@ mod error;
 mod inbox;
 mod kept;
 mod looks;
+mod own_seat;
 mod owned;
 mod pace;
 mod payloads;
@@ -25,7 +26,7 @@ mod working;
 mod tests;
 
 use inbox::SETTLE_AGAIN;
-use owned::{LaneReader, OwnSeat};
+use own_seat::{LaneReader, OwnSeat};
 use pace::Pace;
 use payloads::{Copies, Payloads};
 use waiter::Waiter;

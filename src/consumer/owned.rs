@@ -2,120 +2,20 @@
 //!
 //! The invariant: the bytes of an [`OwnedRecord`] stay as they are until it is dropped. In place it holds them: the
 //! ring stays mapped, and the seat does not release them. Copied out, it owns them.
-//!
-//! In a forked child the bytes are refused.
+//! [`kept`](super::kept) says what becomes of them in a forked child.
 
-use super::inbox::Inbox;
+use super::Record;
 use super::kept::{KeptCopy, NOT_IN_A_CHILD, end_hold, payload_in_place};
+use super::own_seat::OwnSeat;
 use super::record::RecordOrigin;
-use super::{Record, TakeFdsError};
 use crate::crash;
 use crate::info::MonotonicTime;
-use crate::link::Link;
-use crate::memory::{InPlace, LaneMap, SeatMap};
-use crate::os::bell::Bell;
-use crate::os::fork::ForkGuard;
-use crate::ring::reader::Reader;
-use crate::ring::release::{Hold, Release};
+use crate::memory::{InPlace, LaneMap};
+use crate::ring::LaneWords;
+use crate::ring::release::Hold;
 use crate::ring::stamp::stamp_of;
-use crate::ring::{LaneWords, SeatCounters, SeatWords, SeatWriter};
-use crate::sync::{AtomicU32, AtomicU64};
-use rustix::fd::OwnedFd;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
-
-/// The reader of a consumer.
-pub(super) type LaneReader = Reader<LaneMap, OwnSeat>;
-/// What holds its records.
-pub(super) type LaneRelease = Release<LaneMap, OwnSeat>;
-
-/// A consumer's own seat, with what lasts as long: a consumer that was dropped keeps its seat while a record is held.
-#[derive(Debug)]
-pub(super) struct OwnSeat {
-    words: SeatMap,
-    /// What it rings when it releases, if the lane has it.
-    space_bell: Option<Bell>,
-    /// Where the descriptors of records come, if they were asked for.
-    inbox: Option<Inbox>,
-    /// For a consumer that reads in place.
-    trust: Option<InPlace>,
-    guard: ForkGuard,
-    /// The session ends with the seat, and after it.
-    _link: Arc<Link>,
-}
-
-impl OwnSeat {
-    pub(super) fn new(
-        words: SeatMap,
-        space_bell: Option<Bell>,
-        inbox: Option<Inbox>,
-        trust: Option<InPlace>,
-        guard: ForkGuard,
-        link: Arc<Link>,
-    ) -> Self {
-        Self { words, space_bell, inbox, trust, guard, _link: link }
-    }
-
-    pub(super) fn inbox(&self) -> Option<&Inbox> {
-        self.inbox.as_ref()
-    }
-
-    /// The `count` descriptors of the record at `position`, once.
-    pub(super) fn take_fds(&self, position: u64, count: u8) -> Result<Vec<OwnedFd>, TakeFdsError> {
-        self.inbox().ok_or(TakeFdsError::NotAsked)?.take(position, count)
-    }
-
-    /// Closes descriptors of a record that are not what they should be.
-    pub(super) fn refuse(&self, fds: Vec<OwnedFd>) {
-        if let Some(inbox) = self.inbox() {
-            inbox.refuse(fds);
-        }
-    }
-
-    /// Whether many of those are still being closed.
-    pub(super) fn has_refused_many(&self) -> bool {
-        self.inbox().is_some_and(Inbox::has_refused_many)
-    }
-
-    #[inline]
-    pub(super) fn is_forked(&self) -> bool {
-        self.guard.is_child()
-    }
-}
-
-impl SeatWords for OwnSeat {
-    #[inline]
-    fn consumed(&self) -> &AtomicU64 {
-        self.words.consumed()
-    }
-
-    #[inline]
-    fn space_seq(&self) -> &AtomicU32 {
-        self.words.space_seq()
-    }
-
-    #[inline]
-    fn read(&self) -> &AtomicU64 {
-        self.words.read()
-    }
-
-    #[inline]
-    fn wait_epoch(&self) -> &AtomicU32 {
-        self.words.wait_epoch()
-    }
-}
-
-impl SeatWriter for OwnSeat {
-    #[inline(always)]
-    fn store_counters(&self, counters: SeatCounters) {
-        self.words.store_counters(counters);
-    }
-
-    fn ring_for_space(&self) {
-        self.space_bell.iter().for_each(Bell::ring_surely);
-    }
-}
 
 /// A record to keep: after later ones were received, in another thread, after its consumer was dropped. It dereferences
 /// to `[u8]`, its payload, and has a tag.
@@ -191,7 +91,7 @@ impl OwnedRecord {
         let (tag, position, payload) = (record.tag(), record.position(), &record[..]);
         let (in_place, align) = match record.origin() {
             RecordOrigin::Consumer(release) => {
-                (release.seat().trust.as_ref().map(|trust| (release, trust)), release.lane().geometry().payload_align())
+                (release.seat().trust().map(|trust| (release, trust)), release.lane().geometry().payload_align())
             }
             RecordOrigin::Tap(copied) => (None, copied.payload_align),
         };
@@ -199,10 +99,7 @@ impl OwnedRecord {
             let copy = KeptCopy::new(payload, align, record.published_at());
             return Self { bytes: Bytes::Copied(copy), tag, position };
         };
-        assert!(
-            !release.seat().guard.is_child(),
-            "a record belongs to the process that received it, and not to a fork"
-        );
+        assert!(!release.seat().is_forked(), "a record belongs to the process that received it, and not to a fork");
         let (geometry, len) = (release.lane().geometry(), payload.len() as u64);
         let hold = release.hold(position, geometry.record_end(position, len));
         crash::point!("consumer-holds");
@@ -293,7 +190,7 @@ impl OwnedRecord {
 /// The time of the commit of the record at `position`, which this seat has not released.
 #[inline]
 pub(super) fn time_of(lane: &LaneMap, seat: &OwnSeat, position: u64) -> Option<MonotonicTime> {
-    if !lane.is_stamped() || seat.guard.is_child() {
+    if !lane.is_stamped() || seat.is_forked() {
         return None;
     }
     stamp_of(lane, position).map(MonotonicTime::from_nanos)

@@ -3,7 +3,8 @@
 //! The invariant: its bytes stay as they are until the next call on its consumer, which the borrow makes impossible
 //! while the record is in use.
 
-use super::owned::{self, LaneRelease, OwnedRecord};
+use super::own_seat::LaneRelease;
+use super::owned::{self, OwnedRecord};
 use crate::info::MonotonicTime;
 use crate::ring::cursor::Found;
 use std::fmt;

@@ -6,7 +6,7 @@
 //!
 //! The invariant: a record counts as read once it is handed over, and its bytes are released after the run.
 
-use super::owned::{LaneReader, LaneRelease};
+use super::own_seat::{LaneReader, LaneRelease};
 use super::payloads::Payloads;
 use super::{Consumer, ReceiveError, Record};
 use crate::deadline::Deadline;

@@ -4,7 +4,7 @@
 //! its reader is laid to it.
 
 use super::kept::{KeptCopy, NOT_IN_A_CHILD, end_hold, payload_in_place};
-use super::owned::OwnSeat;
+use super::own_seat::OwnSeat;
 use super::payloads::Payloads;
 use super::{Consumer, ReceiveError};
 use crate::crash;

@@ -489,10 +489,8 @@ impl Producer {
         let mut slot = self.reserve_here(payload.len(), deadline)?;
         slot.set_tag(tag);
         slot.copy(payload);
-        // Asked once if the shortcut is open: nothing of the caller's that may fork has run since.
-        if !is_closed || slot.stamp() {
-            slot.complete();
-        }
+        // Not asked again: nothing of the program's runs between the two, but in a wait for room.
+        slot.complete(is_closed);
         Ok(())
     }
 
@@ -936,7 +934,8 @@ impl Drop for Producer {
     }
 }
 
-/// Payloads up to this length, in bytes, fit into every ring: what comes before one takes at most a quarter of it.
+/// Payloads up to this length, in bytes, are short enough for every ring: a record may take half of it, and what comes
+/// before its payload takes at most a quarter.
 const FITS_ALWAYS_BYTES: usize = CAPACITY_MIN_BYTES as usize / 4;
 
 const _: () = {
@@ -949,7 +948,7 @@ const _: () = {
 /// Returns [`SendError::TooLong`] for a payload whose record would take more than half of the ring.
 #[inline(always)]
 fn check_len(room: &Room, len: usize) -> Result<(), SendError> {
-    // The compiler does without the look where it knows a length, and a batch without a register for the limit.
+    // Where the compiler knows the length, no check is left, and a batch keeps no register for `max`.
     if len <= FITS_ALWAYS_BYTES {
         return Ok(());
     }

@@ -164,25 +164,20 @@ impl<'a> Reservation<'a> {
     /// # }
     /// ```
     #[inline(always)]
-    pub fn commit(mut self) -> u64 {
-        let end = self.claim.end();
-        if !self.producer.shortcut.is_closed() || self.stamp() {
-            self.complete();
-        }
+    pub fn commit(self) -> u64 {
+        let (end, is_closed) = (self.claim.end(), self.producer.shortcut.is_closed());
+        self.complete(is_closed);
         end
     }
 
-    /// Writes the time into the record, if its lane has times; whether this is the process that made the producer.
+    /// Writes the header, and publishes the record if it is no batch's. If the
+    /// [shortcut](crate::os::fork::Shortcut) `is_closed`, the time comes before that, and a forked child does nothing.
     #[inline(always)]
-    pub(super) fn stamp(&mut self) -> bool {
+    pub(super) fn complete(self, is_closed: bool) {
         let (batch_committed, begin) = (self.batch.as_deref().map(Room::committed), self.claim.begin());
-        self.producer.stamp(batch_committed, begin)
-    }
-
-    /// Writes the header, and publishes the record if it is no batch's. [`Shortcut`](crate::os::fork::Shortcut) was
-    /// asked before.
-    #[inline(always)]
-    pub(super) fn complete(self) {
+        if is_closed && !self.producer.stamp(batch_committed, begin) {
+            return;
+        }
         crash::point!("producer-before-header");
         let writer = &mut self.producer.publisher.writer;
         match self.batch {

@@ -116,7 +116,8 @@ pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attache
     #[allow(unsafe_code, reason = "readers in place are tested too")]
     let in_place = in_place.then(|| unsafe { InPlace::vouch() });
     let (consumer, session) = consumer(Arc::clone(&lane.map), words, end, position, in_place);
-    Attached { consumer, _session: session, seat, first: 0, next: 0, consumed: position, kept: Vec::new() }
+    let (first, next, consumed, kept, tasks_done) = (0, 0, position, Vec::new(), 0);
+    Attached { consumer, _session: session, seat, first, next, consumed, kept, tasks_done }
 }
 
 pub(super) struct Attached {
@@ -131,6 +132,8 @@ pub(super) struct Attached {
     consumed: u64,
     /// Records of it that are kept.
     kept: Vec<Kept>,
+    /// How many of its tasks have ended.
+    tasks_done: u64,
 }
 
 #[test]

@@ -53,8 +53,8 @@ enum Step {
     Hold(usize, Vec<Step>),
     /// Keeps the next record.
     Keep(usize),
-    /// Takes the next record as a worker takes a task.
-    Task(usize),
+    /// Finds the next record as a worker does; whether it takes it as a task.
+    Work(usize, bool),
     /// Ends one of the records that were kept of a consumer, also of one that has left; perhaps on another thread.
     Unkeep(usize, usize),
     Join(Start, bool),
@@ -106,7 +106,7 @@ fn brief_step(max: usize) -> impl Strategy<Value = Step> {
         8 => (0..3usize).prop_map(Step::Receive),
         1 => (0..3usize).prop_map(Step::Drain),
         3 => (0..3usize).prop_map(Step::Keep),
-        3 => (0..3usize).prop_map(Step::Task),
+        3 => (0..3usize, any::<bool>()).prop_map(|(who, takes)| Step::Work(who, takes)),
         5 => (0..6usize, any::<usize>()).prop_map(|(who, which)| Step::Unkeep(who, which)),
         1 => (start, any::<bool>()).prop_map(|(start, in_place)| Step::Join(start, in_place)),
         1 => (0..3usize).prop_map(Step::Leave),
@@ -140,7 +140,7 @@ struct Sent {
 /// A record that is kept of a consumer.
 pub(super) enum Kept {
     Record(OwnedRecord),
-    /// A task, from the padding before it on; the record of the log with that number.
+    /// A task: its hold begins at `begin`, with the padding; the record is `log[number]`.
     Task {
         record: RecordInHand,
         begin: u64,
@@ -206,7 +206,7 @@ impl Model {
             Step::Hold(who, meanwhile) => self.receive(*who, meanwhile),
             Step::Join(start, in_place) => self.join(*start, *in_place),
             Step::Keep(who) => self.keep(*who),
-            Step::Task(who) => self.take_task(*who),
+            Step::Work(who, takes) => self.work(*who, *takes),
             Step::Unkeep(who, which) => self.unkeep(*who, *which),
             Step::Leave(who) if *who < self.consumers.len() => {
                 let attached = self.consumers.swap_remove(*who);
@@ -225,7 +225,8 @@ impl Model {
         (self.published, self.intent) = (published, intent);
         let last = self.log.last().map_or(self.begin, |sent| sent.position);
         assert_eq!(map.last().load(Relaxed), last, "where the last record begins");
-        for Attached { consumer, seat, consumed: last, kept, .. } in &mut self.consumers {
+        for Attached { consumer, seat, consumed: last, kept, tasks_done, .. } in &mut self.consumers {
+            assert_eq!(consumer.records_done(), *tasks_done);
             let [consumed, read] = [seat.consumed(), seat.read()].map(|word| match word.load(Relaxed) {
                 0 => *last, // It stands for the start until something was consumed.
                 word => word,
@@ -454,23 +455,39 @@ impl Model {
         *next += 1;
     }
 
-    fn take_task(&mut self, who: usize) {
-        let Some(Attached { consumer, next, kept, .. }) = self.consumers.get_mut(who) else { return };
+    fn work(&mut self, who: usize, takes: bool) {
+        let Some(Attached { consumer, seat, next, kept, consumed, .. }) = self.consumers.get_mut(who) else { return };
         consumer.begin_work();
-        match (consumer.find_work(Deadline::Now), *next < self.log.len()) {
-            (Ok(Some(found)), true) => {
-                let record = consumer.keep_in_hand(found).unwrap();
-                kept.push(Kept::Task { record, begin: found.from, number: *next });
+        let begin = consumer.position();
+        match (consumer.find_work(Deadline::Now), self.log.get(*next)) {
+            (Ok(Some(found)), Some(sent)) => {
+                assert_eq!((found.from, found.position), (begin, sent.position));
+                if takes {
+                    let record = consumer.keep_in_hand(found).unwrap();
+                    kept.push(Kept::Task { record, begin, number: *next });
+                } else {
+                    let record = consumer.record(found).unwrap();
+                    sent.is(&record, record.position(), record.tag(), record.published_at());
+                }
                 *next += 1;
+                // All before it is released, unless it is held. Until something was consumed, 0 stands for the start.
+                let released = oldest(kept, consumer.reads_in_place()).map_or(begin, |oldest| oldest.min(begin));
+                let word = seat.consumed().load(Relaxed);
+                assert_eq!(if word == 0 { *consumed } else { word }, released);
             }
-            (Err(ReceiveError::Empty), false) => {}
-            (outcome, is_expected) => panic!("{outcome:?}, and a record was next: {is_expected}"),
+            (Err(ReceiveError::Empty), None) => {}
+            (outcome, expected) => panic!("{outcome:?} where {expected:?} was next"),
         }
     }
 
     fn unkeep(&mut self, who: usize, which: usize) {
         let kept = match who.checked_sub(self.consumers.len()) {
-            None => &mut self.consumers[who].kept,
+            None => {
+                let Attached { kept, tasks_done, .. } = &mut self.consumers[who];
+                let is_task = !kept.is_empty() && matches!(kept[which % kept.len()], Kept::Task { .. });
+                *tasks_done += u64::from(is_task);
+                kept
+            }
             Some(who) if who < self.gone.len() => &mut self.gone[who].kept,
             Some(_) => return,
         };
@@ -528,7 +545,7 @@ impl Sent {
 }
 
 impl Kept {
-    /// From where on it is held. A copy is not, but a task is.
+    /// Where its hold begins. A copied record holds nothing; a task holds its record, copied or not.
     fn held_from(&self, in_place: bool) -> Option<u64> {
         match self {
             Self::Record(record) => {
@@ -547,7 +564,7 @@ impl Kept {
     }
 }
 
-/// From where on anything is held among what is kept.
+/// Where the oldest hold begins among what is kept.
 fn oldest(kept: &[Kept], in_place: bool) -> Option<u64> {
     kept.iter().filter_map(|kept| kept.held_from(in_place)).min()
 }
