@@ -4,6 +4,7 @@
 //! All ends of one side are driven in turn by that process's one thread, so that two processors suffice: what is
 //! measured is what the shape costs, and not how many processors there are.
 
+use crate::clock::Laps;
 use crate::contender::{Fallible, Way};
 use crate::lanes::attach_in_place;
 use crate::payload::{PING_BYTES, check, fill, sum, with_len, write};
@@ -209,11 +210,15 @@ impl Writers {
         Ok(())
     }
 
-    /// Calls; the sum over the reply.
-    pub(crate) fn call(&mut self, case: Case, n: u64) -> Fallible<u64> {
+    /// Calls again and again, with requests of a length that the compiler knows, as that of plain round trips is.
+    pub(crate) fn call(&mut self, case: Case, rounds: u64, laps: &mut Laps) -> Fallible {
         let Writer::Caller(caller) = self.get(case) else { unreachable!("no caller") };
-        let reply = caller.call_with(PING_BYTES, PATIENCE, |request| write(request, n))?;
-        Ok(sum(&reply))
+        for n in 0..rounds {
+            let reply = caller.call_with(PING_BYTES, PATIENCE, |request| fill_ping(request, n))?;
+            check(PING_BYTES, n, sum(ping(&reply)?))?;
+            laps.end();
+        }
+        Ok(())
     }
 
     /// Sends a record with these descriptors.
@@ -227,6 +232,18 @@ impl Writers {
         let Writer::Lanes { lanes, .. } = self.get(FDS) else { unreachable!("no lane for descriptors") };
         Ok(lanes[0].send_many_with_fds(&mut &vec![(b"f", fds); records][..])?)
     }
+}
+
+/// Writes record `n` of a round trip.
+#[inline(always)]
+fn fill_ping(record: &mut [u8], n: u64) {
+    fill::<PING_BYTES>(record.try_into().expect("the length asked for"), n);
+}
+
+/// A record of a round trip that came.
+#[inline(always)]
+fn ping(record: &[u8]) -> Fallible<&[u8; PING_BYTES]> {
+    Ok(record.try_into()?)
 }
 
 /// Batches of short records, and long ones one by one, as in the other measures.
@@ -384,12 +401,15 @@ impl Readers {
         Ok(total)
     }
 
-    /// Answers a call.
-    pub(crate) fn answer(&mut self, case: Case, n: u64) -> Fallible {
+    /// Answers calls.
+    pub(crate) fn answer(&mut self, case: Case, rounds: u64) -> Fallible {
         let Reader::Service(service) = self.get(case) else { unreachable!("no service") };
-        let request = service.receive()?;
-        check(PING_BYTES, n, sum(&request))?;
-        Ok(request.reply_with(PING_BYTES, |reply| write(reply, n))?)
+        for n in 0..rounds {
+            let request = service.receive()?;
+            check(PING_BYTES, n, sum(ping(&request)?))?;
+            request.reply_with(PING_BYTES, |reply| fill_ping(reply, n))?;
+        }
+        Ok(())
     }
 
     /// Receives a record with descriptors; how many they were.
