@@ -226,11 +226,11 @@ fn the_last_record_of_a_publication_is_named_and_no_record_of_none() {
     room.advance(2, 8);
     writer.publish_batch(room);
     assert_eq!(words(), [4096 - 16, 4096]);
-    write(&mut writer, 8, 3);
+    write(&mut writer, 24, 3);
     let mut room = writer.room();
     room.advance(0, 8);
     writer.publish_batch(room);
-    assert_eq!(words(), [4096, 4096 + 16], "an empty row has no record");
+    assert_eq!(words(), [4096, 4096 + 32], "an empty row has no record");
 }
 
 #[test]
