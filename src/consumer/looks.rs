@@ -393,8 +393,8 @@ impl Consumer {
 ///
 /// The fetches take lines away from the producer while it writes them. For records of more than one line they pay all
 /// the same: without them each line comes after the one before, unless the processor has foreseen with which peek the
-/// answer comes. A third off round trips of 80 B, and more where nothing was foreseen; streams take as long either way.
-/// See docs/performance.md.
+/// answer comes. A fifth to a third off round trips of 80 B, and more where nothing was foreseen; streams take as long
+/// either way. See docs/performance.md.
 #[inline]
 fn lines_fetched_ahead(position: u64, bytes: u64, one_line_pays: bool) -> u64 {
     if bytes > FETCHED_AHEAD_MAX_BYTES {

@@ -227,10 +227,7 @@ impl Model {
         assert_eq!(map.last().load(Relaxed), last, "where the last record begins");
         for Attached { consumer, seat, consumed: last, kept, tasks_done, .. } in &mut self.consumers {
             assert_eq!(consumer.records_done(), *tasks_done);
-            let [consumed, read] = [seat.consumed(), seat.read()].map(|word| match word.load(Relaxed) {
-                0 => *last, // It stands for the start until something was consumed.
-                word => word,
-            });
+            let [consumed, read] = [seat.consumed(), seat.read()].map(|word| or_start(word.load(Relaxed), *last));
             assert!(consumed <= read && read <= consumer.position(), "what was read");
             assert!(consumed >= *last && consumed <= consumer.position() && consumed <= published);
             assert!(intent - consumed <= self.geometry.capacity(), "nothing that is not released may be overwritten");
@@ -470,10 +467,9 @@ impl Model {
                     sent.is(&record, record.position(), record.tag(), record.published_at());
                 }
                 *next += 1;
-                // All before it is released, unless it is held. Until something was consumed, 0 stands for the start.
+                // All before it is released, unless it is held.
                 let released = oldest(kept, consumer.reads_in_place()).map_or(begin, |oldest| oldest.min(begin));
-                let word = seat.consumed().load(Relaxed);
-                assert_eq!(if word == 0 { *consumed } else { word }, released);
+                assert_eq!(or_start(seat.consumed().load(Relaxed), *consumed), released);
             }
             (Err(ReceiveError::Empty), None) => {}
             (outcome, expected) => panic!("{outcome:?} where {expected:?} was next"),
@@ -564,6 +560,11 @@ impl Kept {
     }
 }
 
+/// What a word of a seat says: 0 stands for the start until something was consumed.
+fn or_start(word: u64, start: u64) -> u64 {
+    if word == 0 { start } else { word }
+}
+
 /// Where the oldest hold begins among what is kept.
 fn oldest(kept: &[Kept], in_place: bool) -> Option<u64> {
     kept.iter().filter_map(|kept| kept.held_from(in_place)).min()
@@ -584,9 +585,7 @@ impl Gone {
     fn check(&self) {
         let expected = oldest(&self.kept, self.in_place).unwrap_or(self.end | CONSUMED_LEFT_BIT);
         let [consumed, read] = [self.seat.consumed(), self.seat.read()].map(|word| word.load(Relaxed));
-        // Until something was consumed, 0 stands for the start.
-        let consumed = if consumed == 0 { self.consumed } else { consumed };
-        assert_eq!((consumed, read), (expected, self.due));
+        assert_eq!((or_start(consumed, self.consumed), read), (expected, self.due));
     }
 }
 
