@@ -315,7 +315,13 @@ impl RecordHeader {
     /// Whether two header words say the same of all but the tag.
     #[inline(always)]
     pub(crate) const fn are_alike(word: u64, other: u64) -> bool {
-        (word ^ other) << 16 == 0
+        Self::untagged(word ^ other) == 0
+    }
+
+    /// What a header word says but for the tag: to be compared, and not to be read.
+    #[inline(always)]
+    pub(crate) const fn untagged(word: u64) -> u64 {
+        word << 16
     }
 
     /// The tag in a header word.

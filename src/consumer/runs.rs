@@ -450,7 +450,7 @@ impl<'a> Run<'a> {
                 equal = run.next(cursor, ring);
             }
             for _ in 0..SINGLES {
-                let Some(found) = cursor.next_in_view(&ring) else {
+                let Some(found) = cursor.first_in_view(&ring) else {
                     return ((cursor.records() - before) as usize, ControlFlow::Continue(()));
                 };
                 let flow = hand(release, found, ring.in_place(trust, found.payload, found.len));

@@ -87,6 +87,12 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         self.cursor.next_in_view(&*self.lane)
     }
 
+    /// As `next_in_view`, for the first record after a look at `published`, which a round trip waits for.
+    #[inline(always)]
+    pub(crate) fn first_in_view(&mut self) -> Option<Found> {
+        self.cursor.first_in_view(&*self.lane)
+    }
+
     /// The next record, after `next_in_view` found none: releases what was read if that is due, and looks on from
     /// there. The record that was found last must be done with.
     #[inline(always)]

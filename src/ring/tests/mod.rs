@@ -405,6 +405,38 @@ fn nothing_is_read_of_a_lane_once_it_is_corrupt() {
 }
 
 #[test]
+fn the_quick_ways_find_plain_records_that_end_in_view_whatever_they_expect() {
+    let plain = |len| RecordHeader::data(len, 0).to_word();
+    // The first record has 16 bytes; these lie behind it.
+    for (word, is_found) in [
+        (plain(8), true),
+        (plain(8) | 7 << 48, true), // a tag
+        (plain(0), true),
+        (plain(24), true),
+        (plain(25), false), // beyond what is published
+        (plain(8) | 1 << 40, false),
+        (RecordHeader::padding(16).to_word(), false),
+        (0, false),
+    ] {
+        let (lane, mut reader) = reader_at(0, 48);
+        lane.put(0, plain(8));
+        lane.put(16, word);
+        reader.refresh().unwrap();
+        reader.next_in_view().unwrap();
+        let (mut next, mut first) = (reader.cursor(), reader.cursor());
+        let found = next.next_in_view(&*lane);
+        assert_eq!(found, first.first_in_view(&*lane), "{word:x}");
+        assert_eq!(found.is_some(), is_found, "{word:x}");
+        assert_eq!((next.position(), next.records()), (first.position(), first.records()));
+    }
+    // One like the one before, of which the end is not in view.
+    let (lane, mut reader) = reader_at(0, 24);
+    [0, 16].into_iter().for_each(|position| lane.put(position, plain(8)));
+    reader.refresh().unwrap();
+    assert!(reader.next_in_view().is_some() && reader.next_in_view().is_none());
+}
+
+#[test]
 fn a_lane_that_finishes_before_its_session_ends_has_finished() {
     let (lane, mut reader) = reader_at(0, 0);
     let look = reader.poll_end(|| {
@@ -418,7 +450,9 @@ fn a_lane_that_finishes_before_its_session_ends_has_finished() {
 fn header_word() -> impl Strategy<Value = u64> {
     let len = prop_oneof![4 => 0..64u64, 2 => 0..4200u64, 1 => any::<u32>().prop_map(u64::from)];
     let kind = prop_oneof![8 => Just(1u64), 3 => Just(2u64), 1 => any::<u8>().prop_map(u64::from)];
-    (len, kind, any::<u32>()).prop_map(|(len, kind, high)| u64::from(high) << 40 | kind << 32 | len)
+    let fds = prop_oneof![30 => Just(0u64), 1 => any::<u8>().prop_map(u64::from)];
+    let word = |(len, kind, fds, tag): (u64, u64, u64, u16)| u64::from(tag) << 48 | fds << 40 | kind << 32 | len;
+    (len, kind, fds, any::<u16>()).prop_map(word)
 }
 
 proptest! {
@@ -437,7 +471,8 @@ proptest! {
             published = published.wrapping_add(step);
             lane.published().store(published, Relaxed);
             loop {
-                let before = reader.position();
+                let (before, mut next, mut first) = (reader.position(), reader.cursor(), reader.cursor());
+                assert_eq!(next.next_in_view(&*lane), first.first_in_view(&*lane), "whatever is expected");
                 match reader.poll() {
                     Ok(Some(found)) => {
                         assert!(found.position >= before && reader.position() > before, "progress");
