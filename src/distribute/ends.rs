@@ -13,24 +13,28 @@ pub(super) struct Ends {
     len: usize,
 }
 
-/// Ends that lie `step` bytes apart.
+/// Ends that lie `step` bytes apart. A push stores the last one and nothing else: stores wait for their turn behind
+/// those to the ring, which take long between far cores.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
+    first: u64,
     last: u64,
-    /// Of no meaning if `len` is 1.
+    /// Of no meaning for a single end; 0 for one that was always single.
     step: u64,
-    /// At least 1.
-    len: usize,
 }
 
 impl Stretch {
-    fn first(&self) -> u64 {
-        self.last - (self.len as u64 - 1) * self.step
+    fn single(end: u64) -> Self {
+        Self { first: end, last: end, step: 0 }
     }
 
-    /// How many of them lie beyond `position`. It is not before the first of them, and before the last.
-    fn beyond(&self, position: u64) -> usize {
-        (self.last - position).div_ceil(self.step) as usize
+    /// How many of them there are up to `position`, which is not before the first.
+    fn count_to(&self, position: u64) -> u64 {
+        1 + (position.min(self.last) - self.first).checked_div(self.step).unwrap_or(0)
+    }
+
+    fn nth(&self, number: u64) -> u64 {
+        self.first + number * self.step
     }
 }
 
@@ -43,48 +47,51 @@ impl Ends {
         self.len == 0
     }
 
+    /// The last of them.
+    #[inline]
+    pub(super) fn last(&self) -> Option<u64> {
+        self.stretches.back().map(|stretch| stretch.last)
+    }
+
     /// Adds an end beyond all others.
     #[inline]
     pub(super) fn push(&mut self, end: u64) {
-        self.len += 1;
-        if let Some(stretch) = self.stretches.back_mut() {
-            let step = end - stretch.last;
-            if stretch.len == 1 || step == stretch.step {
-                *stretch = Stretch { last: end, step, len: stretch.len + 1 };
-                return;
-            }
-        }
-        self.stretches.push_back(Stretch { last: end, step: 0, len: 1 });
+        let begin = self.last().unwrap_or(end);
+        self.push_stretch(begin, Stretch { step: end - begin, ..Stretch::single(end) }, 1);
     }
 
     /// Adds `count` ends beyond all others: `begin + step`, and so on in steps of `step` bytes.
     #[inline]
     pub(super) fn push_many(&mut self, begin: u64, step: u64, count: usize) {
-        if count == 0 {
-            return;
+        if count != 0 {
+            let stretch = Stretch { first: begin + step, last: begin + count as u64 * step, step };
+            self.push_stretch(begin, stretch, count);
         }
+    }
+
+    /// Adds a stretch of `count` ends, the first of which lies a step beyond `begin`.
+    #[inline]
+    fn push_stretch(&mut self, begin: u64, stretch: Stretch, count: usize) {
         self.len += count;
-        let last = begin + count as u64 * step;
         match self.stretches.back_mut() {
-            Some(stretch) if begin == stretch.last && (stretch.len == 1 || step == stretch.step) => {
-                *stretch = Stretch { last, step, len: stretch.len + count };
+            Some(back) if begin == back.last && stretch.step == back.step => back.last = stretch.last,
+            Some(back) if begin == back.last && back.first == back.last => {
+                (back.last, back.step) = (stretch.last, stretch.step);
             }
-            _ => self.stretches.push_back(Stretch { last, step, len: count }),
+            _ => self.stretches.push_back(stretch),
         }
     }
 
     /// Takes out all ends up to `position`, and returns the last of them.
     pub(super) fn take_to(&mut self, position: u64) -> Option<u64> {
         let mut taken = None;
-        while let Some(stretch) = self.stretches.front_mut() {
-            if position < stretch.first() {
-                break;
-            }
-            let beyond = if position < stretch.last { stretch.beyond(position) } else { 0 };
-            taken = Some(stretch.last - beyond as u64 * stretch.step);
-            self.len -= stretch.len - beyond;
-            if beyond != 0 {
-                stretch.len = beyond;
+        while let Some(stretch) = self.stretches.front_mut().filter(|stretch| stretch.first <= position) {
+            let count = stretch.count_to(position);
+            let last = stretch.nth(count - 1);
+            taken = Some(last);
+            self.len -= count as usize;
+            if last != stretch.last {
+                stretch.first = last + stretch.step;
                 break;
             }
             self.stretches.pop_front();
@@ -97,7 +104,7 @@ impl Ends {
     pub(super) fn begin_of(&self, end: u64, boundary: u64) -> Option<u64> {
         let index = self.stretches.partition_point(|stretch| stretch.last < end);
         let stretch = self.stretches.get(index)?;
-        match end.checked_sub(stretch.first())? {
+        match end.checked_sub(stretch.first)? {
             0 => Some(index.checked_sub(1).map_or(boundary, |before| self.stretches[before].last)),
             // It is not the only one, so the step is one.
             beyond => beyond.is_multiple_of(stretch.step).then(|| end - stretch.step),
@@ -107,8 +114,8 @@ impl Ends {
     /// All of them, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
         let ends_of = |stretch: &Stretch| {
-            let Stretch { last, step, len } = *stretch;
-            (0..len as u64).rev().map(move |number| last - number * step)
+            let stretch = *stretch;
+            (0..stretch.count_to(stretch.last)).map(move |number| stretch.nth(number))
         };
         self.stretches.iter().flat_map(ends_of)
     }

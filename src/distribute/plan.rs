@@ -74,7 +74,6 @@ struct SlotRecords {
     /// Where the last record that was released or set aside ends.
     boundary: u64,
     released: u64,
-    published: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +115,12 @@ pub(crate) struct Load {
 
 impl SlotRecords {
     fn load(&self) -> Load {
-        Load { records: self.unreleased.len(), bytes: self.published - self.released }
+        Load { records: self.unreleased.len(), bytes: self.published() - self.released }
+    }
+
+    /// Where the last record ends that was given out.
+    fn published(&self) -> u64 {
+        self.unreleased.last().unwrap_or(self.released)
     }
 
     /// Takes out the first record with a key, if it ends no later than there.
@@ -176,6 +180,14 @@ impl<T> Plan<T> {
         if self.taken_back.is_empty() { self.choose_among(to, has_room) } else { None }
     }
 
+    /// The slot that [`choose`](Self::choose) takes if it has room, where that is known without a look at the others:
+    /// the one whose turn it is, or the only one.
+    #[inline(always)]
+    pub(crate) fn first_in_turn(&self, to: To) -> Option<usize> {
+        let is_known = self.taken_back.is_empty() && (to == To::RoundRobin || self.slots.len() == 1);
+        (is_known && self.turn < self.slots.len() && self.is_open(self.turn)).then_some(self.turn)
+    }
+
     /// The slot for the first record that was taken back; `None` if none has room.
     pub(crate) fn choose_again(&self, has_room: impl FnMut(usize) -> bool) -> Option<usize> {
         let to = self.taken_back.front()?.key.map_or(To::MostRoom, To::Key);
@@ -223,6 +235,7 @@ impl<T> Plan<T> {
         }
     }
 
+    #[inline(always)]
     fn is_open(&self, slot: usize) -> bool {
         let slot = &self.slots[slot];
         slot.has_worker && slot.unreleased.len() < self.records_max
@@ -233,7 +246,6 @@ impl<T> Plan<T> {
     pub(crate) fn note_sent(&mut self, slot: usize, key: Option<u64>, end: u64) {
         let into = &mut self.slots[slot];
         into.unreleased.push(end);
-        into.published = end;
         if let Some(key) = key {
             into.keyed.push_back(Keyed { end, key });
             self.homes.insert(key, Home { slot, end });
@@ -263,7 +275,7 @@ impl<T> Plan<T> {
             return 0;
         }
         // No worker releases what it was not given.
-        of.released = position.min(of.published);
+        of.released = position.min(of.published());
         let before = of.unreleased.len();
         if let Some(last) = of.unreleased.take_to(position) {
             of.boundary = last;
@@ -284,10 +296,10 @@ impl<T> Plan<T> {
     pub(crate) fn boundary_from(&self, slot: usize, Named { position, begins_round }: Named) -> u64 {
         let of = &self.slots[slot];
         if begins_round {
-            return position.max(of.boundary).min(of.published);
+            return position.max(of.boundary).min(of.published());
         }
         let mut ends = std::iter::once(of.boundary).chain(of.unreleased.iter());
-        ends.find(|end| *end >= position).unwrap_or(of.published)
+        ends.find(|end| *end >= position).unwrap_or(of.published())
     }
 
     /// Whether a record of that slot that is not released takes all from one position to the other, but for padding.
@@ -303,6 +315,7 @@ impl<T> Plan<T> {
     pub(crate) fn take_back(&mut self, slot: usize, records: impl IntoIterator<Item = (u64, T)>) -> usize {
         let mut taken = VecDeque::new();
         let of = &mut self.slots[slot];
+        let published = of.published();
         for (end, record) in records {
             let mut key = None;
             while let Some(keyed) = of.take_keyed(end) {
@@ -317,7 +330,7 @@ impl<T> Plan<T> {
         while let Some(keyed) = of.take_keyed(u64::MAX) {
             forget(&mut self.homes, slot, keyed);
         }
-        (of.released, of.boundary) = (of.published, of.published);
+        (of.released, of.boundary) = (published, published);
         let count = taken.len();
         taken.append(&mut self.taken_back);
         self.taken_back = taken;

@@ -147,6 +147,8 @@ fn choose(to: To, room: [bool; SLOTS], plan: &Plan<Record>, model: &Model) -> Op
     } else {
         assert_eq!(chosen, None, "something new before what was taken back");
     }
+    let first = plan.first_in_turn(to).filter(|slot| room[*slot]);
+    assert!(first.is_none() || first == chosen, "{to:?} goes to {first:?} at a quick look: {model:?}");
     chosen
 }
 

@@ -808,6 +808,12 @@ impl Producer {
         self.publisher.writer.claim(len as u64).is_some() || self.try_reserve(len).is_ok()
     }
 
+    /// As `has_room`, if that needs no closer look; `false` says only that it does.
+    #[inline(always)]
+    pub(crate) fn has_clear_room(&self, len: usize) -> bool {
+        self.publisher.writer.room().claim(len as u64).is_some()
+    }
+
     /// The bytes of a record of `len` bytes of payload, and how many of them fit side by side without a closer look.
     pub(crate) fn clear_records(&mut self, len: usize) -> (u64, usize) {
         self.publisher.writer.rewind();
