@@ -1,5 +1,6 @@
 //! A mapped lane: bytes are found where they belong, and never beyond the end of the ring.
 
+use super::lane::LineTaker;
 use super::{InPlace, LaneMap, WritableLane};
 use crate::layout::{CONTROL_HEADER_WORDS, ControlHeader, Geometry, LaneState};
 use crate::producer::runs::Row;
@@ -108,6 +109,18 @@ fn nothing_is_written_or_read_beyond_the_end_of_the_ring() {
     assert!(panics(|| ring.copy_out(4096 - 8, &mut [0; 2])) && panics(|| ring.copy_out(4, &mut [0; 1])));
     assert!(panics(|| _ = lane.bytes_mut(4096 - 56, 57)) && panics(|| _ = lane.bytes(1, 4096)));
     assert!(panics(|| lane.copy_in(4096 - 8, &[0; 9])) && panics(|| lane.copy_in(4, &[0; 1])));
+}
+
+#[test]
+fn lines_are_taken_up_to_the_end_of_the_ring_and_beyond_and_nothing_changes() {
+    let mut lane = mapped_lane();
+    let capacity = lane.lane().geometry().capacity();
+    lane.bytes_mut(0, capacity).iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);
+    for len in [0, 1, 31, 32, 120, 121, 1000, capacity] {
+        LineTaker::eager().take(lane.bytes(capacity - len, len));
+        lane.lines().take(lane.bytes(0, len));
+    }
+    assert!(lane.bytes(0, capacity).iter().enumerate().all(|(index, byte)| *byte == index as u8));
 }
 
 #[test]

@@ -183,12 +183,7 @@ impl Batch<'_> {
         }
         check_len(&self.room, len)?;
         let claim = self.producer.claim_in(&mut self.room, len as u64, deadline)?;
-        Ok(Reservation {
-            producer: self.producer,
-            batch: Some(&mut self.room),
-            claim: claim.with_len(len as u64),
-            tag: 0,
-        })
+        Ok(Reservation::new(self.producer, Some(&mut self.room), claim.with_len(len as u64)))
     }
 
     /// What it has filled so far, without its producer.
@@ -210,7 +205,7 @@ impl Batch<'_> {
         check_len(room, len)?;
         let len = len as u64;
         let claim = producer.claim_in(room, len, Deadline::Now)?;
-        Ok(Reservation { producer, batch: Some(room), claim: claim.with_len(len), tag: 0 })
+        Ok(Reservation::new(producer, Some(room), claim.with_len(len)))
     }
 
     /// Copies `payload` into the batch's next record. Waits while the ring is full.

@@ -475,7 +475,7 @@ impl Producer {
             Some(claim) => claim,
             None => self.wait_for_room(len as u64, deadline)?,
         };
-        Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
+        Ok(Reservation::new(self, None, claim.with_len(len as u64)))
     }
 
     /// Copies `payload` into a record with this tag, and publishes it. Below 4 KiB, only what is inlined is given

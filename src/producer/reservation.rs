@@ -46,6 +46,14 @@ pub struct Reservation<'a> {
 }
 
 impl<'a> Reservation<'a> {
+    /// The room of `claim`, in the `batch` that it belongs to.
+    #[inline(always)]
+    pub(super) fn new(producer: &'a mut Producer, batch: Option<&'a mut Room>, claim: Claim) -> Self {
+        let slot = Self { producer, tag: 0, claim, batch };
+        slot.producer.publisher.writer.memory().lines().take(&slot);
+        slot
+    }
+
     /// Sets the tag, a 16-bit number of the application's choice, which consumers see as
     /// [`Record::tag`](crate::Record::tag). Default: 0.
     ///

@@ -60,10 +60,13 @@ impl Row {
         assert!(holds_payload, "payloads lie in records");
         let wanted = room_bytes.min(size.saturating_mul(count as u64));
         let (size, payload_offset, len) = (size as usize, payload_offset as usize, len as usize);
+        let lines = lane.lines();
         let (mut rest, mut index) = (lane.bytes_mut(begin, wanted), 0);
         // Not by `chunks_exact_mut`, which divides.
         while let Some((record, beyond)) = rest.split_at_mut_checked(size) {
-            fill(index, &mut record[payload_offset..][..len]);
+            let payload = &mut record[payload_offset..][..len];
+            lines.take(payload);
+            fill(index, payload);
             crash::point!("producer-in-row");
             record[..8].copy_from_slice(&header.to_ne_bytes());
             (rest, index) = (beyond, index + 1);
