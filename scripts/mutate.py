@@ -1403,7 +1403,7 @@ FAULTS = [
                                                    "size.saturating_mul(count as u64)")], "lib memory::tests"),
     ("Row::write: no header", ROW, [("record[..8].copy_from_slice(&header.to_ne_bytes());", "")], "lib memory::tests"),
     ("Row::write: the header before the payload", ROW,
-     [("            fill(index, &mut record[payload_offset..][..len]);\n", ""),
+     [("            fill(index, payload);\n", ""), ("            let payload = &mut record[payload_offset..][..len];\n            lines.take(payload);\n", ""),
       ("record[..8].copy_from_slice(&header.to_ne_bytes());",
        "record[..8].copy_from_slice(&header.to_ne_bytes());\n"
        "            fill(index, &mut record[payload_offset..][..len]);")], "lib memory::tests"),

@@ -279,8 +279,8 @@ impl OwnSlots {
         if first.is_some() { first } else { self.choose_closely(to, len) }
     }
 
-    /// As `choose`, by a look at all slots. A call of its own: what it puts on the stack waits in the store queue behind
-    /// what is stored in the ring.
+    /// As `choose`, by a look at all slots. A call of its own: what it puts on the stack waits in the store queue
+    /// behind what is stored in the ring.
     #[inline(never)]
     fn choose_closely(&mut self, to: To, len: usize) -> Option<usize> {
         let Self { plan, lanes, .. } = self;

@@ -72,20 +72,20 @@ pub(crate) struct Cursor {
     /// How many records were read.
     records: u64,
     /// What the next record is expected to be like: as a rule, records are like the one before.
-    expected: Expected,
+    expected: Alike,
 }
 
-/// What the header of a plain record says but for the tag, and that record's size in bytes.
+/// Plain records of one length: what their headers say but for the tag, and the size of each in bytes.
 #[derive(Clone, Copy, Debug)]
-struct Expected {
+struct Alike {
     untagged: u64,
     size: u64,
 }
 
-impl Expected {
-    /// A record like that whose header word is `word`; `None` if it is no plain record.
+impl Alike {
+    /// Those like the one whose header word is `word`; `None` if it is no plain record.
     #[inline(always)]
-    fn like(word: u64, geometry: Geometry) -> Option<Self> {
+    fn to(word: u64, geometry: Geometry) -> Option<Self> {
         let size = geometry.record_size(RecordHeader::data_len(word)?);
         Some(Self { untagged: RecordHeader::untagged(word), size })
     }
@@ -95,7 +95,7 @@ impl Cursor {
     /// A cursor at `start` that sees nothing yet.
     pub(super) fn new(geometry: Geometry, start: u64) -> Self {
         let empty = RecordHeader::data(0, 0).to_word();
-        let expected = Expected { untagged: RecordHeader::untagged(empty), size: geometry.record_size(0) };
+        let expected = Alike { untagged: RecordHeader::untagged(empty), size: geometry.record_size(0) };
         Self { geometry, position: start, clear: start, due: u64::MAX, seen: start, records: 0, expected }
     }
 
@@ -177,7 +177,7 @@ impl Cursor {
         let word = ring.header_word(position);
         // A branch, and no choice between two sizes: only a branch can be foreseen.
         if RecordHeader::untagged(word) != self.expected.untagged {
-            self.expected = Expected::like(word, self.geometry)?;
+            self.expected = Alike::to(word, self.geometry)?;
         }
         let end = position + self.expected.size;
         if end > self.clear {
