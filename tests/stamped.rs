@@ -8,6 +8,7 @@ mod lanes;
 mod peer;
 
 use common::{DEADLINE, role, unique_name};
+#[cfg(feature = "crash-points")]
 use fdring::errors::ReceiveError;
 use fdring::info::MonotonicTime;
 use fdring::options::{LaneOptions, Records};

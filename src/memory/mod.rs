@@ -7,10 +7,12 @@
 
 mod copy;
 mod lane;
+mod lines;
 #[cfg(test)]
 pub(crate) mod tests;
 mod words;
 
 pub(crate) use copy::{Chunk, CopyBlock, SHORT_WORDS};
-pub(crate) use lane::{InPlace, LaneMap, RingBytes, WritableLane, pays_to_fetch_one_line_ahead};
+pub(crate) use lane::{InPlace, LaneMap, RingBytes, WritableLane};
+pub(crate) use lines::pays_to_fetch_one_line_ahead;
 pub(crate) use words::{ControlMap, SeatMap};

@@ -1,6 +1,6 @@
 //! A mapped lane: bytes are found where they belong, and never beyond the end of the ring.
 
-use super::lane::LineTaker;
+use super::lines::LineTaker;
 use super::{InPlace, LaneMap, WritableLane};
 use crate::layout::{CONTROL_HEADER_WORDS, ControlHeader, Geometry, LaneState};
 use crate::producer::runs::Row;
