@@ -34,6 +34,7 @@ PREEMPTIONS = "3"
 
 WRITER = "src/ring/writer.rs"
 CURSOR = "src/ring/cursor.rs"
+LINES = "src/memory/lines.rs"
 READER = "src/ring/reader.rs"
 TAP = "src/ring/tap.rs"
 STAMP = "src/ring/stamp.rs"
@@ -1340,6 +1341,10 @@ FAULTS = [
      "lib replay::ring_reader"),
     ("refresh: published not aligned", READER,
      [("if published & (geometry.record_align() - 1) != 0 {", "if false {")], "lib replay::ring_reader"),
+    ("LineTaker: the last line left out", LINES, [("            take(bytes - 1);\n", "")], "lib memory::lines"),
+    ("LineTaker: a long payload as a short one", LINES, [("if len <= Self::AHEAD_MAX_BYTES {", "if len <= 2 * Self::AHEAD_MAX_BYTES {")],
+     "lib memory::lines"),
+    ("LineTaker: more than is to be taken", LINES, [("len.min(Self::OWN_MAX_BYTES)", "len")], "lib memory::lines"),
     ("header_in_view: beyond what is in view", CURSOR,
      [("        if end > self.clear {\n            return None;\n        }\n        Some(InView", "        Some(InView")],
      "lib ring_tests"),
@@ -2121,6 +2126,7 @@ FAULTS = [
      [("index.checked_sub(1).map_or(boundary, |before| self.stretches[before].last)", "boundary")], "lib distribute::ends"),
     ("first_in_turn: before what was taken back", PLAN,
      [("let is_known = self.taken_back.is_empty() && (to", "let is_known = (to")], "lib distribute::plan"),
+    ("first_in_turn: never known", PLAN, [("(is_known && self.turn", "(false && is_known && self.turn")], "lib distribute::plan"),
     ("first_in_turn: whatever a key says", PLAN,
      [(" && (to == To::RoundRobin || self.slots.len() == 1);", ";")], "lib distribute::plan"),
     ("first_in_turn: a slot that is not open", PLAN, [(" && self.is_open(self.turn)).then_some", ").then_some")], "lib distribute::plan"),

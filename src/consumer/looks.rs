@@ -87,7 +87,7 @@ impl Consumer {
     #[inline(always)]
     pub(super) fn wait_a_moment(&mut self) -> Option<Found> {
         let peeks = self.peek_for_news()?;
-        let found = self.reader.first_in_view()?;
+        let found = self.reader.any_in_view()?;
         self.waiter.disarm(&self.reader);
         self.vain_tries = 0;
         self.expected_bytes = found.payload + found.len - found.position;

@@ -13,13 +13,13 @@ pub(super) struct Ends {
     len: usize,
 }
 
-/// Ends that lie `step` bytes apart. A push stores the last one and nothing else: stores wait for their turn behind
-/// those to the ring, which take long between far cores.
+/// Ends that lie `step` bytes apart. As a rule a push stores two words, the last end and the number of all: stores wait
+/// for their turn behind those to the ring, which take long between far cores.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     first: u64,
     last: u64,
-    /// Of no meaning for a single end; 0 for one that was always single.
+    /// Of no meaning for a single end, for which it may be 0.
     step: u64,
 }
 

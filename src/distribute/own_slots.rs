@@ -276,13 +276,13 @@ impl OwnSlots {
     #[inline(always)]
     pub(super) fn choose(&mut self, Demand { to, len }: Demand) -> Option<usize> {
         let first = self.plan.first_in_turn(to).filter(|slot| self.lanes[*slot].producer.has_clear_room(len));
-        if first.is_some() { first } else { self.choose_closely(to, len) }
+        if first.is_some() { first } else { self.choose_among_all(to, len) }
     }
 
     /// As `choose`, by a look at all slots. A call of its own: what it puts on the stack waits in the store queue
     /// behind what is stored in the ring.
     #[inline(never)]
-    fn choose_closely(&mut self, to: To, len: usize) -> Option<usize> {
+    fn choose_among_all(&mut self, to: To, len: usize) -> Option<usize> {
         let Self { plan, lanes, .. } = self;
         plan.choose(to, |slot| lanes[slot].has_room(len))
     }

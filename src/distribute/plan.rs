@@ -181,7 +181,7 @@ impl<T> Plan<T> {
     }
 
     /// The slot that [`choose`](Self::choose) takes if it has room, where that is known without a look at the others:
-    /// the one whose turn it is, or the only one.
+    /// the one whose turn it is, or the only one that there is.
     #[inline(always)]
     pub(crate) fn first_in_turn(&self, to: To) -> Option<usize> {
         let is_known = self.taken_back.is_empty() && (to == To::RoundRobin || self.slots.len() == 1);

@@ -5,9 +5,10 @@
 //! memcpy uses: they copy 4 KiB in anything from 107 to 190 ns, where single lines take 100 to 120. The invariant: each
 //! byte of the copy is one that stood in its place at some time during the call.
 //!
-//! And copying into the ring by stores that go past the caches, and what else takes an instruction of its own.
+//! And copying into the ring by stores that go past the caches, and the instructions that [`lines`](super::lines) is made
+//! of.
 
-#![allow(unsafe_code, reason = "reads memory that others write, which no safe code can")]
+#![allow(unsafe_code, reason = "reads memory that others write, and gives hints, which no safe code can")]
 
 use crate::layout::ALIGN_MAX_BYTES;
 use bytemuck::Zeroable;
@@ -162,7 +163,8 @@ pub(crate) const SHORT_WORDS: usize = 32;
 #[inline(always)]
 pub(super) fn take_line(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: it reads and changes nothing, whatever the address.
+    // SAFETY: it reads and changes nothing, whatever the address. Not `nomem`: so it stays before the stores that it is
+    // for.
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }

@@ -112,7 +112,7 @@ fn nothing_is_written_or_read_beyond_the_end_of_the_ring() {
 }
 
 #[test]
-fn lines_are_taken_up_to_the_end_of_the_ring_and_beyond_and_nothing_changes() {
+fn lines_beyond_the_ring_are_taken_without_a_fault_and_no_byte_changes() {
     let mut lane = mapped_lane();
     let capacity = lane.lane().geometry().capacity();
     lane.bytes_mut(0, capacity).iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);

@@ -167,7 +167,7 @@ impl Cursor {
     ///
     /// A record as long as the one before tells nothing new: its header is only compared, and where the record after it
     /// begins is known before that header has come. So a processor has the lines of several records on their way at a
-    /// time: 56 B in batches take 5.9 ns instead of 8.2. (A Xeon whose lines take 320 ns there and back.)
+    /// time: 56 B in batches take 5.9 to 6.3 ns instead of 8.2 on a Xeon whose lines take 320 ns there and back.
     #[inline(always)]
     pub(crate) fn next_in_view(&mut self, ring: &impl RingWords) -> Option<Found> {
         let position = self.position;
@@ -188,10 +188,10 @@ impl Cursor {
         Some(self.found(position, u64::from(word as u32), RecordHeader::tag_of(word)))
     }
 
-    /// As `next_in_view`, but expects nothing. For the first record after a look, which is the only one of a round
-    /// trip: nothing lies beyond it.
+    /// As `next_in_view`, but expects nothing. For the first record after a look, since it is the only one of a round
+    /// trip and nothing lies beyond it; and for records that were seen to differ in length.
     #[inline(always)]
-    pub(crate) fn first_in_view(&mut self, ring: &impl RingWords) -> Option<Found> {
+    pub(crate) fn any_in_view(&mut self, ring: &impl RingWords) -> Option<Found> {
         let InView { word, len, end } = self.header_in_view(ring)?;
         let position = std::mem::replace(&mut self.position, end);
         self.count(1);

@@ -89,8 +89,8 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
 
     /// As `next_in_view`, for the first record after a look at `published`, which a round trip waits for.
     #[inline(always)]
-    pub(crate) fn first_in_view(&mut self) -> Option<Found> {
-        self.cursor.first_in_view(&*self.lane)
+    pub(crate) fn any_in_view(&mut self) -> Option<Found> {
+        self.cursor.any_in_view(&*self.lane)
     }
 
     /// The next record, after `next_in_view` found none: releases what was read if that is due, and looks on from

@@ -148,3 +148,30 @@ fn a_record_is_what_was_given_out_from_its_begin_to_its_end() {
     assert_eq!(records(&plan), [(2 * SIZE, 4 * SIZE), (4 * SIZE, 6 * SIZE)]);
     assert!(!plan.is_record(1, within(0), 0), "of a slot that nobody knows of yet");
 }
+
+#[test]
+fn the_only_slot_is_known_without_a_look_at_others_as_long_as_it_is_open() {
+    let mut plan = Plan::new(3);
+    plan.add_slot();
+    plan.set_worker(0, true);
+    let known = |plan: &Plan<()>| {
+        [To::MostRoom, To::RoundRobin, To::Key(7)].map(|to| {
+            let first = plan.first_in_turn(to);
+            assert!(first.is_none() || first == plan.choose(to, |_| true), "{to:?} goes elsewhere");
+            first
+        })
+    };
+    assert_eq!(known(&plan), [Some(0); 3]);
+    plan.set_worker(0, false);
+    assert_eq!(known(&plan), [None; 3]);
+    plan.set_worker(0, true);
+    (1..=3).for_each(|number| plan.note_sent(0, Some(7), number * SIZE));
+    assert_eq!(known(&plan), [None; 3], "it has as many as it may");
+    plan.note_released(0, SIZE);
+    assert_eq!(known(&plan), [Some(0); 3]);
+    plan.take_back(0, [(2 * SIZE, ())]);
+    assert_eq!(known(&plan), [None; 3], "before what was taken back");
+    // Of several, only where each has its turn.
+    let plan = plan_with(2);
+    assert_eq!([To::MostRoom, To::RoundRobin, To::Key(7)].map(|to| plan.first_in_turn(to)), [None, Some(0), None]);
+}
