@@ -5,8 +5,8 @@
 //! memcpy uses: they copy 4 KiB in anything from 107 to 190 ns, where single lines take 100 to 120. The invariant: each
 //! byte of the copy is one that stood in its place at some time during the call.
 //!
-//! And copying into the ring by stores that go past the caches, and the instructions that [`lines`](super::lines) is made
-//! of.
+//! And copying into the ring by stores that go past the caches, and the instructions that
+//! [`lines`](super::lines) is made of.
 
 #![allow(unsafe_code, reason = "reads memory that others write, and gives hints, which no safe code can")]
 
