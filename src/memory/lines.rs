@@ -48,11 +48,11 @@ impl LineTaker {
     /// Shorter ones, in bytes, have nothing taken: 8 B in batches would take an eighth longer.
     const AHEAD_MIN_BYTES: usize = 32;
     /// So far ahead of a short payload a line is taken, in bytes: 64 B then take 0.77 to 0.80 of the time; by 512 it is
-    /// 0.88. A round trip takes as long as without. Not wrapped: near the end of the ring it takes what lies beyond, and
-    /// in a ring that is nearly full a line that is yet to be read; both cost time and nothing else.
+    /// 0.88. A round trip takes as long as without. Not wrapped: near the end of the ring it takes what lies beyond,
+    /// and in a ring that is nearly full a line that is yet to be read; both cost time and nothing else.
     const AHEAD_BYTES: usize = 2048;
-    /// This much of a long payload is taken, in bytes, also if it is truncated afterwards: 16 B of 1 KiB then take 12 ns
-    /// instead of 4. With 4 KiB they would take 27, and records of 4 KiB a tenth less.
+    /// This much of a long payload is taken, in bytes, also if it is truncated afterwards: 16 B of 1 KiB then take 12
+    /// ns instead of 4. With 4 KiB they would take 27, and records of 4 KiB a tenth less.
     const OWN_MAX_BYTES: usize = 1024;
 
     pub(super) fn new() -> Self {
