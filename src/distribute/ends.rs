@@ -24,10 +24,6 @@ struct Stretch {
 }
 
 impl Stretch {
-    fn single(end: u64) -> Self {
-        Self { first: end, last: end, step: 0 }
-    }
-
     /// How many of them there are up to `position`, which is not before the first.
     fn count_to(&self, position: u64) -> u64 {
         1 + (position.min(self.last) - self.first).checked_div(self.step).unwrap_or(0)
@@ -57,7 +53,7 @@ impl Ends {
     #[inline]
     pub(super) fn push(&mut self, end: u64) {
         let begin = self.last().unwrap_or(end);
-        self.push_stretch(begin, Stretch { step: end - begin, ..Stretch::single(end) }, 1);
+        self.push_stretch(begin, Stretch { first: end, last: end, step: end - begin }, 1);
     }
 
     /// Adds `count` ends beyond all others: `begin + step`, and so on in steps of `step` bytes.
