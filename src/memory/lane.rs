@@ -322,6 +322,8 @@ impl InPlace {
 #[derive(Clone, Copy, Debug)]
 struct RingBounds {
     first: NonNull<u8>,
+    /// The length of the ring, in bytes.
+    capacity: u64,
     /// The bits of a position that are its offset in the ring.
     offset_mask: u64,
     /// Those that are the offset of its word.
@@ -342,7 +344,7 @@ impl RingBounds {
     fn of(data: &Mapping) -> Self {
         let capacity = data.len() as u64;
         assert!(capacity.is_power_of_two() && capacity >= 8, "a data region that is no ring");
-        Self { first: data.ptr(), offset_mask: capacity - 1, word_mask: (capacity - 1) & !7 }
+        Self { first: data.ptr(), capacity, offset_mask: capacity - 1, word_mask: (capacity - 1) & !7 }
     }
 
     /// The bytes there.
@@ -398,7 +400,7 @@ impl<'a> RingBytes<'a> {
     #[inline(always)]
     fn at(&self, position: u64, len: u64) -> NonNull<u8> {
         let offset = position & self.bounds.offset_mask;
-        assert!(len <= self.bounds.offset_mask + 1 - offset, "bytes that cross the end of the ring");
+        assert!(len <= self.bounds.capacity - offset, "bytes that cross the end of the ring");
         // SAFETY: the offset lies in the ring.
         unsafe { self.bounds.first.add(offset as usize) }
     }

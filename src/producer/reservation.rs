@@ -184,6 +184,10 @@ impl<'a> Reservation<'a> {
     pub(super) fn complete(self, is_closed: bool) {
         let (batch_committed, begin) = (self.batch.as_deref().map(Room::committed), self.claim.begin());
         if is_closed && !self.producer.stamp(batch_committed, begin) {
+            // Its batch goes nowhere. What that held before would be kept for it on the stack, for each record of it.
+            if let Some(room) = self.batch {
+                room.pass(self.claim);
+            }
             return;
         }
         crash::point!("producer-before-header");

@@ -82,13 +82,9 @@ pub(crate) struct Room {
     /// From `committed` up to here records need neither padding nor more `intent`: the lower of `intent` and the end of
     /// the ring.
     clear: u64,
-    /// The size of the last record of a batch, in bytes. A record that is published alone is not kept here: a store
-    /// more would cost it 0.5 ns.
-    ///
-    /// Not its place: for that a loop that fills a batch has no register left. It then stored two words for each record
-    /// on the stack, and between far cores those wait in the store queue behind the ring's: 8 B in batches took 5.1 ns
-    /// there, and take 2.4.
-    last_size: u64,
+    /// Where the last record of a batch begins, after the padding if there was any. A record that is published alone is
+    /// not kept here: a store more would cost it 0.5 ns.
+    last: u64,
     /// How many records were committed.
     records: u64,
 }
@@ -108,12 +104,6 @@ impl Room {
     #[inline(always)]
     pub(crate) fn committed(&self) -> u64 {
         self.committed
-    }
-
-    /// Where the last record of a batch begins, after the padding if there was any.
-    #[inline(always)]
-    fn last(&self) -> u64 {
-        self.committed - self.last_size
     }
 
     /// How many bytes there are from here on that need neither padding nor more `intent`.
@@ -170,7 +160,7 @@ impl Room {
         let size = self.geometry.record_size(len);
         debug_assert!(count * size <= self.clear_bytes());
         if count != 0 {
-            self.last_size = size;
+            self.last = self.committed + (count - 1) * size;
         }
         self.committed += count * size;
         self.records += count;
@@ -180,19 +170,25 @@ impl Room {
     /// would load in wide words what was just stored in narrow ones, and wait for it (20 ns a batch).
     #[inline(always)]
     fn catch_up(&mut self, ahead: Self) {
-        let Self { geometry: _, payload_max: _, committed, clear, last_size, records } = ahead;
+        let Self { geometry: _, payload_max: _, committed, clear, last, records } = ahead;
         self.committed = committed;
         self.clear = clear;
-        self.last_size = last_size;
+        self.last = last;
         self.records = records;
     }
 
-    /// Writes the header of the record of `claim`, and goes on after it.
+    /// Goes on after the record of `claim`, which is published alone.
     #[inline(always)]
-    fn commit(&mut self, memory: &mut impl LaneWriter, claim: Claim, tag: u16) {
-        memory.set_header_word(claim.begin, RecordHeader::data(claim.len as u32, tag).to_word());
+    fn pass_alone(&mut self, claim: Claim) {
         self.committed = claim.end;
         self.records += 1;
+    }
+
+    /// The same after one of a batch.
+    #[inline(always)]
+    pub(crate) fn pass(&mut self, claim: Claim) {
+        self.last = claim.begin;
+        self.pass_alone(claim);
     }
 }
 
@@ -228,7 +224,7 @@ impl<W: LaneWriter> Writer<W> {
         memory.lane().published().store(position, Ordering::Relaxed);
         let [committed, intent, limit, clear] = [position; 4];
         let payload_max = geometry.payload_max();
-        let room = Room { geometry, payload_max, committed, clear, last_size: 0, records: 0 };
+        let room = Room { geometry, payload_max, committed, clear, last: 0, records: 0 };
         Self {
             memory,
             room,
@@ -340,7 +336,8 @@ impl<W: LaneWriter> Writer<W> {
         if claim.begin != self.room.committed {
             self.pad(claim.begin);
         }
-        self.room.commit(&mut self.memory, claim, tag);
+        self.write_header(claim, tag);
+        self.room.pass_alone(claim);
     }
 
     /// As `commit`, for a record of a batch, in a room that has run ahead.
@@ -353,8 +350,13 @@ impl<W: LaneWriter> Writer<W> {
             self.pad(claim.begin);
             *room = self.room;
         }
-        room.commit(&mut self.memory, claim, tag);
-        room.last_size = claim.end - claim.begin;
+        self.write_header(claim, tag);
+        room.pass(claim);
+    }
+
+    #[inline(always)]
+    fn write_header(&mut self, claim: Claim, tag: u16) {
+        self.memory.set_header_word(claim.begin, RecordHeader::data(claim.len as u32, tag).to_word());
     }
 
     /// As `commit_in`, in this writer's own room, for one of several records that were placed at once: perhaps in
@@ -456,22 +458,21 @@ impl<W: LaneWriter> Writer<W> {
             }
             let header = RecordHeader::data(claim.len as u32, *tag).with_fds(*fds);
             self.memory.set_header_word(claim.begin, header.to_word());
-            self.room.records += 1;
-            self.room.last_size = claim.end - claim.begin;
+            self.room.pass(*claim);
             self.move_to(claim.end);
         }
         self.unpublished_from = None;
-        self.publish(self.room.last());
+        self.publish(self.room.last);
         self.room.committed
     }
 
     /// Takes back the room of a batch, and tells consumers of all that it has committed.
     #[inline]
     pub(crate) fn publish_batch(&mut self, room: Room) {
-        debug_assert!(self.published() <= room.last(), "no record begins at {}", room.last());
+        debug_assert!(self.published() <= room.last, "no record begins at {}", room.last);
         self.room.catch_up(room);
         self.unpublished_from = None;
-        self.publish(room.last());
+        self.publish(room.last);
     }
 
     /// Ends the lane: nothing is published after this. What is committed and not published is forgotten.
