@@ -247,7 +247,7 @@ impl Request {
     }
 
     /// The time until which the caller waits. `None` if it waits for ever. A caller with a timeout of a second or more
-    /// may wait longer by a tick of the kernel, 1 to 10 ms.
+    /// waits 10 ms longer.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};

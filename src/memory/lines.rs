@@ -34,7 +34,8 @@ pub(crate) struct LineTaker {
 }
 
 impl LineTaker {
-    /// Longer payloads, in bytes, have their own lines taken.
+    /// Longer payloads, in bytes, have their own lines taken. So have shorter ones that are published alone: a call of 56
+    /// B then takes 0.80 to 0.89 of the time, a round trip of 80 B 0.94 to 0.98, and a stream of 56 or 64 B 1.03.
     const AHEAD_MAX_BYTES: usize = 120;
     /// Shorter ones, in bytes, have nothing taken: 8 B in batches would take an eighth longer.
     const AHEAD_MIN_BYTES: usize = 32;
@@ -57,26 +58,30 @@ impl LineTaker {
         Self { pays: has_prefetchw() }
     }
 
-    /// `payload` is about to be written.
+    /// `payload` is about to be written: alone, or as one of a batch.
     #[inline(always)]
-    pub(crate) fn take(self, payload: &[u8]) {
+    pub(crate) fn take(self, payload: &[u8], is_in_batch: bool) {
         if payload.len() < Self::AHEAD_MIN_BYTES || !self.pays {
             return;
         }
         let first = payload.as_ptr();
-        Self::each_line(payload.len(), |offset| take_line(first.wrapping_add(offset)));
+        Self::each_line(payload.len(), is_in_batch, |offset| take_line(first.wrapping_add(offset)));
     }
 
     /// Calls `take` with how far each line that is taken lies from the beginning of a payload of `len` bytes.
     #[inline(always)]
-    fn each_line(len: usize, mut take: impl FnMut(usize)) {
-        if len <= Self::AHEAD_MAX_BYTES {
-            take(Self::AHEAD_BYTES);
-        } else {
+    fn each_line(len: usize, is_in_batch: bool, mut take: impl FnMut(usize)) {
+        if len > Self::AHEAD_MAX_BYTES {
             let bytes = len.min(Self::OWN_MAX_BYTES);
             (0..bytes).step_by(LINE_BYTES).for_each(&mut take);
             // Records begin anywhere in a line.
             take(bytes - 1);
+            return;
+        }
+        take(Self::AHEAD_BYTES);
+        if !is_in_batch {
+            // Three lines at most, and no loop.
+            [0, len / 2, len - 1].into_iter().for_each(take);
         }
     }
 }
@@ -86,19 +91,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_payload_has_a_line_ahead_taken_and_a_long_one_each_of_its_own() {
-        let lines = |len| {
+    fn a_short_payload_has_a_line_ahead_taken_and_a_long_one_or_one_alone_each_of_its_own() {
+        let lines = |len, is_in_batch| {
             let mut offsets = Vec::new();
-            LineTaker::each_line(len, |offset| offsets.push(offset));
+            LineTaker::each_line(len, is_in_batch, |offset| offsets.push(offset));
             offsets
         };
         for len in [32, 120] {
-            assert_eq!(lines(len), [2048]);
+            assert_eq!(lines(len, true), [2048]);
         }
-        assert_eq!(lines(121), [0, 64, 120]);
-        assert_eq!(lines(128), [0, 64, 127]);
+        assert_eq!(lines(32, false), [2048, 0, 16, 31], "alone");
+        assert_eq!(lines(120, false), [2048, 0, 60, 119]);
+        assert_eq!(lines(121, true), [0, 64, 120]);
+        assert_eq!(lines(128, false), [0, 64, 127]);
         for (len, taken) in [(4095, 4095), (4096, 4096), (4097, 4096), (1 << 20, 4096)] {
-            let offsets = lines(len);
+            let offsets = lines(len, true);
+            assert_eq!(offsets, lines(len, false));
             // Wherever in a line the payload begins, each line of what is taken has one of them.
             for begin in 0..LINE_BYTES {
                 let of = |offset: usize| (begin + offset) / LINE_BYTES;

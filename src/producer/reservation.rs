@@ -50,7 +50,7 @@ impl<'a> Reservation<'a> {
     #[inline(always)]
     pub(super) fn new(producer: &'a mut Producer, batch: Option<&'a mut Room>, claim: Claim) -> Self {
         let slot = Self { producer, tag: 0, claim, batch };
-        slot.producer.publisher.writer.memory().lines().take(&slot);
+        slot.producer.publisher.writer.memory().lines().take(&slot, slot.batch.is_some());
         slot
     }
 

@@ -85,7 +85,7 @@ impl Caller {
     /// Writes a request, as soon as there is a session with room for it; its number. A lost session has a
     /// successor. The call begins once its request is filled in.
     #[inline(always)]
-    pub(super) fn write(&mut self, len: usize, terms: &mut Terms, fill: impl Fill) -> Result<u64, CallError> {
+    pub(super) fn write(&mut self, len: usize, terms: Terms, fill: impl Fill) -> Result<u64, CallError> {
         let mut has_looked = false;
         loop {
             if self.needs_session()? {

@@ -16,8 +16,8 @@ impl Caller {
     /// Sends a request and waits for its reply, at most `timeout` for both. If several replies come, it returns the
     /// first and drops the others; use [`send`](Self::send) to get them all.
     ///
-    /// The service sees the deadline: to the nanosecond if `timeout` is less than a second, else up to a tick of the
-    /// kernel earlier, 1 to 10 ms. With [`Duration::MAX`] there is none. If several calls share a deadline, pass the
+    /// The service sees the deadline. If `timeout` is a second or more, it sees one that is up to 10 ms earlier, and the
+    /// call waits up to 10 ms longer. With [`Duration::MAX`] there is none. If several calls share a deadline, pass the
     /// rest of it: `deadline.saturating_duration_since(Instant::now())`. A service that calls another one
     /// passes [`Request::time_left`](crate::call::Request::time_left).
     ///
@@ -50,7 +50,7 @@ impl Caller {
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn call(&mut self, request: &[u8], timeout: Duration) -> Result<Reply, CallError> {
-        self.call_by(request.len(), Terms::of_copy(request.len(), timeout), Copied(request))
+        self.call_by(request.len(), Terms::after(timeout, Waits::Here), Copied(request))
     }
 
     /// Like [`call`](Self::call), with a request of `len` bytes that `fill` writes in the ring itself. Before they are
@@ -123,7 +123,7 @@ impl Caller {
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
-        self.send_by(request.len(), Terms::of_copy(request.len(), timeout), Copied(request))
+        self.send_by(request.len(), Terms::after(timeout, Waits::Here), Copied(request))
     }
 
     /// Like [`send`](Self::send), but never waits for room. If the session was lost, the call connects again first, and
@@ -191,8 +191,8 @@ impl Caller {
         self.send_by(len, Terms::after(timeout, Waits::Here), fill)
     }
 
-    fn call_by(&mut self, len: usize, mut terms: Terms, fill: impl Fill) -> Result<Reply, CallError> {
-        let id = self.begin(len, &mut terms, fill)?;
+    fn call_by(&mut self, len: usize, terms: Terms, fill: impl Fill) -> Result<Reply, CallError> {
+        let id = self.begin(len, terms, fill)?;
         if let Some((found, kind)) = self.come_at_once(id) {
             self.note_answer(kind);
             if kind == Kind::Reply {
@@ -210,17 +210,15 @@ impl Caller {
         Ok(self.reply_of(came?)?.unwrap_or_default())
     }
 
-    pub(super) fn send_by(&mut self, len: usize, mut terms: Terms, fill: impl Fill) -> Result<Ticket, CallError> {
-        let id = self.begin(len, &mut terms, fill)?;
+    pub(super) fn send_by(&mut self, len: usize, terms: Terms, fill: impl Fill) -> Result<Ticket, CallError> {
+        let id = self.begin(len, terms, fill)?;
         self.calls.keep();
-        // While the service is at it.
-        terms.until.fix();
         Ok(Ticket::new(OpenCall { id, until: terms.until, is_over: false }, &self.dropped))
     }
 
     /// Sends the request of a call that begins; its number.
     #[inline(always)]
-    fn begin(&mut self, len: usize, terms: &mut Terms, fill: impl Fill) -> Result<u64, CallError> {
+    fn begin(&mut self, len: usize, terms: Terms, fill: impl Fill) -> Result<u64, CallError> {
         self.check_owner()?;
         self.forget_dropped();
         let id = self.write(len, terms, fill)?;

@@ -47,12 +47,12 @@ impl Caller {
 
     /// Sends a request in the session there is. [`CallError::Full`] says that there is no room now, or no session.
     pub(crate) fn try_send_until(&mut self, request: &[u8], deadline: Deadline) -> Result<Ticket, CallError> {
-        let until = Until::At(self.anchor.time_of(deadline));
+        let until = Until::at(self.anchor.time_of(deadline));
         self.send_by(request.len(), Terms { until, waits: Waits::InTask }, Copied(request))
     }
 
     /// Until when a call is waited for.
-    pub(crate) fn deadline_of(&self, ticket: &mut Ticket) -> Deadline {
+    pub(crate) fn deadline_of(&self, ticket: &Ticket) -> Deadline {
         ticket.call.until.deadline(self.anchor)
     }
 

@@ -1,15 +1,16 @@
 //! Until when a call is waited for, and what its request waits for.
 //!
-//! The invariant: a deadline is fixed when it is first asked for, and the service is told no later one.
+//! The invariant: a call is waited for as long as its program said, or a little longer, and the service is told no
+//! later time than that.
 
 use crate::deadline::Deadline;
 use crate::os::clock::{Anchor, coarse_ns, has_come, now_ns};
 use std::time::Duration;
 
-/// From this timeout on a tick of the kernel, 1 to 10 ms, makes no difference.
+/// From this timeout on a tick of the kernel makes no difference. Its clock takes 5 ns to read, and the exact one 20.
 const LONG_TIMEOUT: Duration = Duration::from_secs(1);
-/// A request up to this length is on its way within a microsecond.
-const SOON_WRITTEN_MAX_BYTES: usize = 4096;
+/// The longest tick there is (`CONFIG_HZ` is 100 or more).
+const TICK_MAX_NS: u64 = 10_000_000;
 
 /// When a request is given up, and whether it waits.
 #[derive(Clone, Copy, Debug)]
@@ -18,15 +19,12 @@ pub(super) struct Terms {
     pub(super) waits: Waits,
 }
 
-/// When a call is given up: on CLOCK_MONOTONIC, in ns.
+/// When a call is given up: on CLOCK_MONOTONIC, in ns. `None` is never.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::call) enum Until {
-    /// `None` is never.
-    At(Option<u64>),
-    /// That long after its request is on its way, or has to wait: so the clock is read while the service is at it, or
-    /// not at all if the reply comes in a microsecond. The service is told a time that is earlier by up to a tick of
-    /// the kernel, which takes 5 ns to read instead of 20.
-    After(Duration),
+pub(in crate::call) struct Until {
+    ends_ns: Option<u64>,
+    /// What the service is told: earlier by the longest tick, if it was reckoned by the clock that counts ticks.
+    told_ns: Option<u64>,
 }
 
 /// Whether a request waits for room, and for a session.
@@ -41,53 +39,41 @@ pub(super) enum Waits {
 }
 
 impl Terms {
-    /// Those of a request of `len` bytes that is copied into the ring, and waits for room.
-    #[inline]
-    pub(super) fn of_copy(len: usize, timeout: Duration) -> Self {
-        if timeout < LONG_TIMEOUT || len > SOON_WRITTEN_MAX_BYTES {
-            return Self::after(timeout, Waits::Here);
-        }
-        Self { until: Until::After(timeout), waits: Waits::Here }
-    }
-
     /// Those of a request whose time runs from now on.
     #[inline]
     pub(super) fn after(timeout: Duration, waits: Waits) -> Self {
-        Self { until: Until::At(later_by(now_ns(), timeout)), waits }
+        Self { until: Until::after(timeout), waits }
     }
 }
 
 impl Until {
-    /// The deadline, which is fixed from now on.
     #[inline]
-    pub(super) fn fix(&mut self) -> Option<u64> {
-        match *self {
-            Self::At(deadline_ns) => deadline_ns,
-            Self::After(timeout) => {
-                let deadline_ns = later_by(now_ns(), timeout);
-                *self = Self::At(deadline_ns);
-                deadline_ns
-            }
+    fn after(timeout: Duration) -> Self {
+        if timeout < LONG_TIMEOUT {
+            return Self::at(later_by(now_ns(), timeout));
         }
+        let told_ns = later_by(coarse_ns(), timeout);
+        Self { ends_ns: told_ns.and_then(|told_ns| told_ns.checked_add(TICK_MAX_NS)), told_ns }
     }
 
-    pub(super) fn has_passed(&mut self) -> bool {
-        self.fix().is_some_and(has_come)
+    #[inline]
+    pub(super) fn at(time_ns: Option<u64>) -> Self {
+        Self { ends_ns: time_ns, told_ns: time_ns }
+    }
+
+    pub(super) fn has_passed(self) -> bool {
+        self.ends_ns.is_some_and(has_come)
     }
 
     /// What the service is told of the deadline; 0 if there is none.
     #[inline]
-    pub(super) fn told_ns(&self) -> u64 {
-        let told = match *self {
-            Self::At(deadline_ns) => deadline_ns,
-            Self::After(timeout) => later_by(coarse_ns(), timeout),
-        };
-        told.unwrap_or(0)
+    pub(super) fn told_ns(self) -> u64 {
+        self.told_ns.unwrap_or(0)
     }
 
-    /// The deadline for a wait, fixed from now on.
-    pub(super) fn deadline(&mut self, anchor: Anchor) -> Deadline {
-        anchor.deadline_of(self.fix())
+    /// The deadline for a wait.
+    pub(super) fn deadline(self, anchor: Anchor) -> Deadline {
+        anchor.deadline_of(self.ends_ns)
     }
 }
 

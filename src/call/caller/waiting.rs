@@ -200,13 +200,13 @@ impl Caller {
                 self.check_deadline(call)?;
                 return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
             }
-            let (Some(line), anchor) = (&mut self.line, self.anchor) else {
+            let (Some(line), until, anchor) = (&mut self.line, call.until, self.anchor) else {
                 // A call without a session has been told that it is lost.
                 return Err(CallError::Lost(ReceiveError::Closed));
             };
             let found = match limit {
                 Deadline::Now => line.pair.consumer.try_find(),
-                limit => line.pair.consumer.find_by(|| limit.min(anchor.deadline_of(call.until.fix()))),
+                limit => line.pair.consumer.find_by(|| limit.min(until.deadline(anchor))),
             };
             let nothing = matches!(found, Err(ReceiveError::Empty | ReceiveError::TimedOut));
             if let Some((found, kind)) = self.take_found(found, Some(call.id))? {
