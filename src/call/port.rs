@@ -268,6 +268,7 @@ impl Port {
         if state.backlog.is_empty() {
             match producer.try_reserve(total) {
                 Ok(mut slot) => {
+                    slot.expect_answer();
                     fill.fill_in(&mut slot, *prefix_bytes);
                     prefix.write(&mut slot[..*prefix_bytes]);
                     slot.commit();

@@ -117,10 +117,10 @@ fn lines_beyond_the_ring_are_taken_without_a_fault_and_no_byte_changes() {
     let capacity = lane.lane().geometry().capacity();
     lane.bytes_mut(0, capacity).iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);
     for len in [0, 1, 31, 32, 120, 121, 1000, capacity] {
-        for is_in_batch in [false, true] {
-            LineTaker::eager().take(lane.bytes(capacity - len, len), is_in_batch);
-            lane.lines().take(lane.bytes(0, len), is_in_batch);
-        }
+        let end = lane.bytes(capacity - len, len);
+        LineTaker::eager().take(end);
+        LineTaker::eager().take_own_of_short(end);
+        lane.lines().take(lane.bytes(0, len));
     }
     assert!(lane.bytes(0, capacity).iter().enumerate().all(|(index, byte)| *byte == index as u8));
 }

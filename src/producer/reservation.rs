@@ -50,8 +50,14 @@ impl<'a> Reservation<'a> {
     #[inline(always)]
     pub(super) fn new(producer: &'a mut Producer, batch: Option<&'a mut Room>, claim: Claim) -> Self {
         let slot = Self { producer, tag: 0, claim, batch };
-        slot.producer.publisher.writer.memory().lines().take(&slot, slot.batch.is_some());
+        slot.producer.publisher.writer.memory().lines().take(&slot);
         slot
+    }
+
+    /// There is more to do until this record is published, and then an answer is waited for.
+    #[inline(always)]
+    pub(crate) fn expect_answer(&self) {
+        self.producer.publisher.writer.memory().lines().take_own_of_short(self);
     }
 
     /// Sets the tag, a 16-bit number of the application's choice, which consumers see as

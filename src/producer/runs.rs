@@ -65,7 +65,7 @@ impl Row {
         // Not by `chunks_exact_mut`, which divides.
         while let Some((record, beyond)) = rest.split_at_mut_checked(size) {
             let payload = &mut record[payload_offset..][..len];
-            lines.take(payload, true);
+            lines.take(payload);
             fill(index, payload);
             crash::point!("producer-in-row");
             record[..8].copy_from_slice(&header.to_ne_bytes());
