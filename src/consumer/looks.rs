@@ -31,7 +31,7 @@ use crate::crash;
 use crate::deadline::Deadline;
 use crate::layout::{HEADER_LEN_BYTES, LaneState};
 use crate::link::Fate;
-use crate::memory::pays_to_fetch_one_line_ahead;
+use crate::memory::is_intel;
 use crate::os::clock::coarse_now;
 use crate::os::spin::has_one_processor;
 use crate::ring::cursor::{Found, Polled};
@@ -45,8 +45,8 @@ const PEEKS_MAX: u32 = 32;
 const TRIES_PER_PEEK: u32 = 4;
 /// After this many looks of calls that do not wait, the next one is not put off.
 const TRIES_OF_LULL: u32 = PEEKS_MAX * TRIES_PER_PEEK;
-/// Records up to this length, header and all, may be fetched ahead, see [`lines_fetched_ahead`]. Of longer answers, the
-/// first lines are fetched together once they are published.
+/// Records up to this length, header and all, are fetched as [`Fetch`] says. Of longer answers, the first lines
+/// are fetched together once they are published.
 const FETCHED_AHEAD_MAX_BYTES: u64 = 2 * LINE_BYTES;
 /// How much of an answer is fetched together: the processor brings the rest by itself meanwhile.
 const FETCHED_OF_ANSWER_BYTES: u64 = 24 * LINE_BYTES;
@@ -111,15 +111,19 @@ impl Consumer {
         }
         self.pace.put_off();
         let (ring, position) = (self.reader.lane().ring(), self.reader.position());
-        let lines = lines_fetched_ahead(position, self.expected_bytes, pays_to_fetch_one_line_ahead());
-        let peeks = if lines == 0 {
-            self.count_peeks(|| ())
-        } else {
-            self.count_peeks(|| (0..lines).for_each(|line| ring.prefetch(position + line * LINE_BYTES)))
+        let lines = lines_of_short(position, self.expected_bytes);
+        let fetch_lines = || (0..lines).for_each(|line| ring.prefetch(position + line * LINE_BYTES));
+        let fetch = Fetch::of(lines, is_intel(), self.is_read_slowly);
+        let peeks = match fetch {
+            Fetch::WithEachPeek => self.count_peeks(fetch_lines),
+            Fetch::Never | Fetch::OncePublished => self.count_peeks(|| ()),
         };
         if peeks.is_none() {
             self.pace.note_lull();
             return None;
+        }
+        if fetch == Fetch::OncePublished {
+            fetch_lines();
         }
         self.reader.refresh().ok()?;
         if self.expected_bytes > FETCHED_AHEAD_MAX_BYTES && self.pace.awaits_answers() {
@@ -387,21 +391,45 @@ impl Consumer {
     }
 }
 
-/// How many lines are fetched with each peek, so that they come together with that of `published` and not after it:
-/// those of the record at `position`, if it has as many `bytes` as the last one. `one_line_pays` says whether a record
-/// that lies in one line is fetched, too.
-///
-/// The fetches take lines away from the producer while it writes them. For records of more than one line they pay all
-/// the same: without them each line comes after the one before, unless the processor has foreseen with which peek the
-/// answer comes. A fifth to a third off round trips of 80 B, and more where nothing was foreseen; streams take as long
-/// either way. See docs/performance.md.
+/// When the lines of a short record that is awaited are fetched together. Otherwise each comes after the one before,
+/// unless the processor foresees with which peek the record comes. All figures: docs/performance.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fetch {
+    Never,
+    /// So that they come together with that of `published`, and not after it. It takes lines away from the producer
+    /// while it writes them, and pays all the same where it is chosen.
+    WithEachPeek,
+    /// Before `published` is judged.
+    OncePublished,
+}
+
+impl Fetch {
+    /// That of a record in that many `lines`. It `is_read_slowly` if its reader has much to do between its first bytes
+    /// and its last.
+    #[inline]
+    fn of(lines: u64, is_intel: bool, is_read_slowly: bool) -> Self {
+        match (lines, is_intel) {
+            (0, _) => Self::Never,
+            // Intel: a fifth off round trips of 8 to 56 B. AMD: half as long again between far cores.
+            (1, true) => Self::WithEachPeek,
+            (1, false) => Self::Never,
+            // Intel: a tenth to a fifth off round trips of 64 to 120 B next to each peek, by which those of 120 B can take
+            // twice as long; but 15 % longer if they hold the time, and 6 to 10 % a call. AMD was not measured so.
+            (_, true) if !is_read_slowly => Self::OncePublished,
+            // AMD: a fifth to a third off round trips of 80 B; streams take as long either way.
+            _ => Self::WithEachPeek,
+        }
+    }
+}
+
+/// In how many lines the record at `position` lies, if it has as many `bytes` as the last one. 0 if that is more than
+/// are fetched.
 #[inline]
-fn lines_fetched_ahead(position: u64, bytes: u64, one_line_pays: bool) -> u64 {
+fn lines_of_short(position: u64, bytes: u64) -> u64 {
     if bytes > FETCHED_AHEAD_MAX_BYTES {
         return 0;
     }
-    let lines = (position % LINE_BYTES + bytes).div_ceil(LINE_BYTES);
-    if lines > 1 || one_line_pays { lines } else { 0 }
+    (position % LINE_BYTES + bytes).div_ceil(LINE_BYTES)
 }
 
 #[cfg(test)]
@@ -409,13 +437,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_fetched_ahead_for_short_records_that_lie_in_more_than_one() {
-        for (position, bytes, lines) in [(0, 64, 0), (24, 40, 0), (8, 64, 2), (192, 88, 2), (48, 88, 3), (8, 128, 3)] {
-            assert_eq!(lines_fetched_ahead(position, bytes, false), lines, "{bytes} bytes at {position}");
-            assert_eq!(lines_fetched_ahead(position, bytes, true), lines.max(1), "{bytes} bytes at {position}");
+    fn a_short_record_is_fetched_by_the_lines_that_it_lies_in() {
+        for (position, bytes, lines) in [(0, 64, 1), (24, 40, 1), (8, 64, 2), (192, 88, 2), (48, 88, 3), (8, 128, 3)] {
+            assert_eq!(lines_of_short(position, bytes), lines, "{bytes} bytes at {position}");
         }
         for bytes in [129, u64::MAX] {
-            assert_eq!(lines_fetched_ahead(64, bytes, true), 0, "{bytes} bytes");
+            assert_eq!(lines_of_short(64, bytes), 0, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_fetched_when_depends_on_the_processor_and_on_the_reader() {
+        use Fetch::{Never, OncePublished, WithEachPeek};
+        // By lines: for Intel, for Intel if it is read slowly, for others.
+        for (lines, fetches) in [
+            (0, [Never, Never, Never]),
+            (1, [WithEachPeek, WithEachPeek, Never]),
+            (2, [OncePublished, WithEachPeek, WithEachPeek]),
+            (3, [OncePublished, WithEachPeek, WithEachPeek]),
+        ] {
+            let [intel, slow, other] = fetches;
+            assert_eq!([Fetch::of(lines, true, false), Fetch::of(lines, true, true)], [intel, slow], "{lines} lines");
+            assert_eq!([false, true].map(|is_slow| Fetch::of(lines, false, is_slow)), [other; 2], "{lines} lines");
         }
     }
 }

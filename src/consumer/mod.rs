@@ -121,6 +121,8 @@ pub struct Consumer {
     vain_tries: u32,
     /// The bytes of the last record that came within a moment, header and all: as many as the next one will have.
     expected_bytes: u64,
+    /// Whether there is much to do between the first bytes of a record and its last: more than a processor looks ahead.
+    is_read_slowly: bool,
     /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
     session_due: Duration,
     /// Where it stood when a call first found nothing there, and when that was.
@@ -181,6 +183,7 @@ impl Consumer {
             spins: Spins::default(),
             vain_tries: 0,
             expected_bytes: u64::MAX,
+            is_read_slowly: false,
             session_due,
             idle: None,
             info: LaneInfo::new(&terms),
@@ -496,6 +499,11 @@ impl Consumer {
             Some(found) => Ok(Some(self.record(found)?)),
             None => Ok(None),
         }
+    }
+
+    /// Between the first bytes of each record and its last there is more to do than a processor looks ahead.
+    pub(crate) fn expect_slow_reading(&mut self) {
+        self.is_read_slowly = true;
     }
 
     /// The next record, if it is there or comes within a moment.

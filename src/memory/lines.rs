@@ -11,17 +11,8 @@ const VENDOR_LEAF: u32 = 0;
 /// The leaf whose bit 8 of ECX says that there is PREFETCHW.
 const FEATURES_LEAF: u32 = 0x8000_0001;
 
-/// Whether it pays to fetch the line of a record that lies in one, again and again while its producer is about to write
-/// it.
-///
-/// On Intel's processors a round trip of 56 B then takes 360 instead of 450 ns. On AMD's it takes as long as without
-/// between cores that share a cache, and took up to 510 instead of 330 between others. Other processors were not
-/// measured.
-pub(crate) fn pays_to_fetch_one_line_ahead() -> bool {
-    is_intel()
-}
-
-fn is_intel() -> bool {
+/// Whether the processor is one of Intel's: they and AMD's want lines at different times.
+pub(crate) fn is_intel() -> bool {
     static IS_INTEL: OnceLock<bool> = OnceLock::new();
     // "GenuineIntel"
     *IS_INTEL.get_or_init(|| cpuid(VENDOR_LEAF).is_some_and(|[ebx, _]| ebx.to_le_bytes() == *b"Genu"))

@@ -14,5 +14,5 @@ mod words;
 
 pub(crate) use copy::{Chunk, CopyBlock, SHORT_WORDS};
 pub(crate) use lane::{InPlace, LaneMap, RingBytes, WritableLane};
-pub(crate) use lines::pays_to_fetch_one_line_ahead;
+pub(crate) use lines::is_intel;
 pub(crate) use words::{ControlMap, SeatMap};

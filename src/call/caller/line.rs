@@ -59,13 +59,14 @@ impl Caller {
     }
 
     /// Goes on with a new session.
-    pub(super) fn take_up(&mut self, pair: Pair) -> Result<()> {
+    pub(super) fn take_up(&mut self, mut pair: Pair) -> Result<()> {
         body_max(pair.producer.lane())?;
         let pulse = pair.consumer.pulse();
         let request_prefix = prefix_bytes(pair.producer.lane().payload_align);
         let reply_prefix = prefix_bytes(pair.consumer.lane().payload_align);
         let watched = self.poller.add(&pair.consumer, REPLIES, Trigger::Level);
         watched.map_err(Error::os("watch a session"))?;
+        pair.consumer.expect_slow_reading();
         self.stats.sessions += 1;
         self.line = Some(Line { pair, pulse, request_prefix, reply_prefix });
         Ok(())

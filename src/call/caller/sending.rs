@@ -16,9 +16,9 @@ impl Caller {
     /// Sends a request and waits for its reply, at most `timeout` for both. If several replies come, it returns the
     /// first and drops the others; use [`send`](Self::send) to get them all.
     ///
-    /// The service sees the deadline. If `timeout` is a second or more, it sees one that is up to 10 ms earlier, and the
-    /// call waits up to 10 ms longer. With [`Duration::MAX`] there is none. If several calls share a deadline, pass the
-    /// rest of it: `deadline.saturating_duration_since(Instant::now())`. A service that calls another one
+    /// The service sees the deadline. If `timeout` is a second or more, it sees one that is up to 10 ms earlier, and
+    /// the call waits up to 10 ms longer. With [`Duration::MAX`] there is none. If several calls share a deadline, pass
+    /// the rest of it: `deadline.saturating_duration_since(Instant::now())`. A service that calls another one
     /// passes [`Request::time_left`](crate::call::Request::time_left).
     ///
     /// ```

@@ -80,7 +80,8 @@ pub(super) enum Brought {
 }
 
 impl Client {
-    pub(super) fn new(consumer: Consumer, port: Port, prefix_bytes: usize, open_max: usize) -> Self {
+    pub(super) fn new(mut consumer: Consumer, port: Port, prefix_bytes: usize, open_max: usize) -> Self {
+        consumer.expect_slow_reading();
         Self { consumer, port: Arc::new(port), prefix_bytes, intake: Intake::new(open_max), spare: None }
     }
 
