@@ -413,8 +413,9 @@ impl Fetch {
             // Intel: a fifth off round trips of 8 to 56 B. AMD: half as long again between far cores.
             (1, true) => Self::WithEachPeek,
             (1, false) => Self::Never,
-            // Intel: a tenth to a fifth off round trips of 64 to 120 B next to each peek, by which those of 120 B can take
-            // twice as long; but 15 % longer if they hold the time, and 6 to 10 % a call. AMD was not measured so.
+            // Intel: a tenth to a fifth off round trips of 64 to 120 B next to each peek, by which those of 120 B can
+            // take twice as long; but 15 % longer if they hold the time, and 6 to 10 % a call. AMD was not measured
+            // so.
             (_, true) if !is_read_slowly => Self::OncePublished,
             // AMD: a fifth to a third off round trips of 80 B; streams take as long either way.
             _ => Self::WithEachPeek,
