@@ -42,8 +42,8 @@ impl LineTaker {
     /// 0.88. A round trip takes as long as without. Not wrapped: near the end of the ring it takes what lies beyond,
     /// and in a ring that is nearly full a line that is yet to be read; both cost time and nothing else.
     const AHEAD_BYTES: usize = 2048;
-    /// This much of a long payload is taken, in bytes: 4 KiB then take 0.87 of the time, and 0.96 with 1 KiB of them. So
-    /// it is if the payload is truncated afterwards: 16 B of 4 KiB take 27 ns instead of 4.
+    /// This much of a long payload is taken, in bytes: 4 KiB then take 0.87 of the time, and 0.96 with 1 KiB of them.
+    /// So it is if the payload is truncated afterwards: 16 B of 4 KiB take 27 ns instead of 4.
     const OWN_MAX_BYTES: usize = 4096;
 
     pub(super) fn new() -> Self {
@@ -76,7 +76,7 @@ impl LineTaker {
         if !(Self::AHEAD_MIN_BYTES..=Self::AHEAD_MAX_BYTES).contains(&len) || !self.pays {
             return;
         }
-        Self::lines_of_short(len).for_each(|offset| take_line(payload.as_ptr().wrapping_add(offset)));
+        Self::each_line_of_short(len).for_each(|offset| take_line(payload.as_ptr().wrapping_add(offset)));
     }
 
     /// Calls `take` with how far each line that is taken lies from the beginning of a payload of `len` bytes.
@@ -94,7 +94,7 @@ impl LineTaker {
 
     /// How far a byte of each line of a short payload lies from its beginning: of three lines at most.
     #[inline(always)]
-    fn lines_of_short(len: usize) -> impl Iterator<Item = usize> {
+    fn each_line_of_short(len: usize) -> impl Iterator<Item = usize> {
         [0, len / 2, len - 1].into_iter()
     }
 }
@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn each_line_of_a_short_payload_is_known_wherever_it_begins() {
         for (len, begin) in (32..=120).flat_map(|len| (0..LINE_BYTES).map(move |begin| (len, begin))) {
-            let lines: Vec<_> = LineTaker::lines_of_short(len).map(|offset| (begin + offset) / LINE_BYTES).collect();
+            let lines: Vec<_> =
+                LineTaker::each_line_of_short(len).map(|offset| (begin + offset) / LINE_BYTES).collect();
             let last = (begin + len - 1) / LINE_BYTES;
             assert!((0..=last).all(|line| lines.contains(&line)) && lines.iter().all(|line| *line <= last));
         }
