@@ -30,10 +30,10 @@ pub enum Stores {
     /// It begins with plain stores and times its laps of the ring, of 1 MiB at least. Now and then it tries the other
     /// kind of stores for up to five laps: first after 16 laps, later after up to 4096, which are 16 GiB for a ring of
     /// 4 MiB; and after 16 again once laps take half as long again as before the last trial, or two thirds of the time,
-    /// as they do if the scheduler has moved a process to a processor that is farther away or nearer. It changes to
-    /// streaming stores if each of the last four takes less than four fifths of the time of any of the four laps before
-    /// the trial, and back to plain ones if they take less time. So a lane whose producer mostly waits for something to
-    /// send keeps to plain stores.
+    /// as they do if the scheduler has moved a process to a processor that is farther away or nearer. If laps keep
+    /// changing for other reasons, such trials become as rare. It changes to streaming stores if each of the last four
+    /// takes less than four fifths of the time of any of the four laps before the trial, and back to plain ones if they
+    /// take less time. So a lane whose producer mostly waits for something to send keeps to plain stores.
     #[default]
     Measured,
     /// Plain stores: they leave the payload in the cache. Faster if the two cores share a cache.
@@ -78,6 +78,10 @@ struct Laps {
     is_trial: bool,
     /// How many laps lie before a trial now.
     between: u32,
+    /// How many lie before one that a change of pace asks for. So a lane whose pace keeps changing does not keep trying.
+    early: u32,
+    /// Whether a change of pace has asked for the next trial, or this one.
+    is_early: bool,
     /// The times of the last laps by the stores in use, and of those by the others, in ns for each MiB.
     used: [u64; LAPS_COMPARED],
     others: [u64; LAPS_COMPARED],
@@ -113,9 +117,9 @@ enum LapVerdict {
 
 impl Laps {
     fn new(lap_bytes: u64) -> Self {
-        let between = LAPS_BETWEEN.0;
+        let [left, between, early] = [LAPS_BETWEEN.0; 3];
         let [used, others, judged] = [[0; LAPS_COMPARED]; 3];
-        Self { lap_bytes, begin: None, left: between, is_trial: false, between, used, others, judged }
+        Self { lap_bytes, begin: None, left, is_trial: false, between, early, is_early: false, used, others, judged }
     }
 
     #[inline]
@@ -143,9 +147,8 @@ impl Laps {
         times.rotate_left(1);
         times[LAPS_COMPARED - 1] = ns_per_mib(ns, bytes);
         self.left -= 1;
-        if !self.is_trial && self.between > LAPS_BETWEEN.0 && self.has_changed_pace() {
-            self.between = LAPS_BETWEEN.0;
-            self.left = self.left.min(self.between);
+        if !self.is_trial && self.left > self.early && self.has_changed_pace() {
+            (self.left, self.is_early) = (self.early, true);
         }
         match (self.is_trial, self.left) {
             (false, 0) => (self.is_trial, self.left) = (true, LAPS_OF_TRIAL),
@@ -174,11 +177,14 @@ impl Laps {
     }
 
     fn end_trial(&mut self, verdict: LapVerdict) -> LapVerdict {
-        (self.between, self.judged) = match verdict {
-            LapVerdict::Used => ((self.between * 4).min(LAPS_BETWEEN.1), self.used),
-            LapVerdict::Others => (LAPS_BETWEEN.0, self.others),
+        let (least, most) = LAPS_BETWEEN;
+        let rarer = |laps: u32| (laps * 4).min(most);
+        (self.between, self.early, self.judged) = match verdict {
+            LapVerdict::Others => (least, least, self.others),
+            LapVerdict::Used if self.is_early => (rarer(self.between), rarer(self.early), self.used),
+            LapVerdict::Used => (rarer(self.between), (self.early / 4).max(least), self.used),
         };
-        (self.is_trial, self.left) = (false, self.between);
+        (self.is_trial, self.is_early, self.left) = (false, false, self.between);
         verdict
     }
 }
@@ -268,6 +274,21 @@ mod tests {
         lane.copy(10_000, far);
         lane.copy(4 + 16 + 6, near);
         assert!(!lane.chooser.streams);
+    }
+
+    #[test]
+    fn a_lane_whose_pace_keeps_changing_does_not_keep_trying_until_it_has_settled() {
+        let mut lane = Lane::new(Stores::Measured);
+        let streamed = lane.copy(10_000, |streams, lap| match (streams, lap / 64 % 2) {
+            (false, 0) => 1_000,
+            (false, _) => 10_000,
+            (true, _) => 20_000,
+        });
+        assert!((1..20 * COPIES).contains(&streamed), "{streamed} copies are streamed");
+        // Four trials that come by themselves, 4096 laps apart, and then the cores move.
+        lane.copy(6 * 4096, |streams, _| if streams { 2_500 } else { 1_500 });
+        lane.copy(4 + 16 + 6, |streams, _| if streams { 4_000 } else { 20_000 });
+        assert!(lane.chooser.streams);
     }
 
     #[test]
