@@ -78,7 +78,7 @@ struct Laps {
     is_trial: bool,
     /// How many laps lie before a trial now.
     between: u32,
-    /// How many lie before one that a change of pace asks for. So a lane whose pace keeps changing does not keep trying.
+    /// How many lie before one that a change of pace asks for. A lane whose pace keeps changing does not keep trying.
     early: u32,
     /// Whether a change of pace has asked for the next trial, or this one.
     is_early: bool,
