@@ -128,7 +128,9 @@ fn ends_that_are_to_sleep_do_and_one_that_does_not_is_named_and_left_out() {
     // On a busy machine all slices may have been thrown away.
     for row in read_json(&json)["figures"].as_array().unwrap() {
         let (sleeps, trips) = (row["used"]["sleeps"].as_u64().unwrap(), row["records"].as_u64().unwrap());
-        assert!(sleeps >= 2 * trips, "{row}");
+        // An end may be seen asleep that still waits for its slice to begin, and then finds the first record there.
+        let slices = row["slices"].as_u64().unwrap();
+        assert!(sleeps + slices >= 2 * trips, "{row}");
     }
     let mut command = example("faulty");
     command.args(["--try", "--measure", "asleep", "--contender", "sleeps", "--contender", "restless"]);
