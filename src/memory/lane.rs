@@ -330,7 +330,7 @@ struct RingBounds {
     word_mask: u64,
 }
 
-// SAFETY: an address and two numbers; what may be done there is said where it is lent as `RingBytes`.
+// SAFETY: an address and numbers; what may be done there is said where it is lent as `RingBytes`.
 unsafe impl Send for RingBounds {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for RingBounds {}
